@@ -1,0 +1,11 @@
+//! What all protocols share: the store they talk to, listeners, TLS, the PROXY header, limits, login.
+//!
+//! A gateway is stateless by construction: this crate and those above it name neither the engine nor a
+//! key-value store nor Raft. They know [`store::Store`], whose implementations live elsewhere.
+
+pub mod client;
+pub mod clock;
+pub mod store;
+
+/// The vocabulary, for the protocol crates that see the store only through this crate.
+pub use securanet_model as model;

@@ -1,0 +1,1 @@
+//! The RocksDB adapter: the only file that names RocksDB.

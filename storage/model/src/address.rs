@@ -1,0 +1,286 @@
+//! Mail addresses and domain names, parsed once at the border.
+//!
+//! An [`Address`] keeps the local part as it was written (for headers and traces) and compares by its
+//! canonical form: local part in lower case, domain as lower-case A-labels. Only SMTP's own grammar knows
+//! source routes and quoting on the wire; here a local part is its value, without quotes.
+
+use std::{fmt, hash, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is no address or domain name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// There is no `@`.
+    #[error("an address is local-part@domain")]
+    NoDomain,
+    /// The part before the `@` is empty, longer than 64 octets or has control characters.
+    #[error("the part before the @ has 1 to 64 octets and no control characters")]
+    LocalPart,
+    /// The domain is not a host name.
+    #[error("{0:?} is not a domain name")]
+    Domain(String),
+}
+
+/// A domain name in canonical form: lower-case A-labels (RFC 5891), at most 253 octets.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DomainName(String);
+
+impl DomainName {
+    /// Parses a name given as A-labels or U-labels, in any case, with or without a final dot.
+    ///
+    /// # Errors
+    /// [`AddressError::Domain`] when it is no host name.
+    pub fn parse(name: &str) -> Result<Self, AddressError> {
+        let bad = || AddressError::Domain(name.chars().take(255).collect());
+        let ascii = idna::domain_to_ascii(name.strip_suffix('.').unwrap_or(name)).map_err(|_| bad())?;
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if ascii.len() <= 253 && ascii.split('.').all(label) { Ok(Self(ascii)) } else { Err(bad()) }
+    }
+
+    /// The name as A-labels.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as U-labels, for people.
+    #[must_use]
+    pub fn to_unicode(&self) -> String {
+        idna::domain_to_unicode(&self.0).0
+    }
+}
+
+impl fmt::Display for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for DomainName {
+    type Err = AddressError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::parse(name)
+    }
+}
+
+impl TryFrom<String> for DomainName {
+    type Error = AddressError;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::parse(&name)
+    }
+}
+
+impl From<DomainName> for String {
+    fn from(name: DomainName) -> Self {
+        name.0
+    }
+}
+
+/// A mail address. Equal when the canonical forms are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Address {
+    local: String,
+    domain: DomainName,
+}
+
+impl Address {
+    /// Longest local part in octets (RFC 5321 4.5.3.1.1).
+    pub const LOCAL_OCTETS_MAX: usize = 64;
+
+    /// Builds an address from the value of its local part (without quotes) and its domain.
+    ///
+    /// # Errors
+    /// [`AddressError::LocalPart`] when the local part is empty, too long or has control characters.
+    pub fn new(local: &str, domain: DomainName) -> Result<Self, AddressError> {
+        if local.is_empty() || local.len() > Self::LOCAL_OCTETS_MAX || local.chars().any(char::is_control) {
+            return Err(AddressError::LocalPart);
+        }
+        Ok(Self { local: local.to_owned(), domain })
+    }
+
+    /// Parses `local@domain`, split at the last `@`.
+    ///
+    /// # Errors
+    /// [`AddressError`] says which part is wrong.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NoDomain)?;
+        let domain = DomainName::parse(domain)?;
+        let unquoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        match unquoted {
+            None => Self::new(local, domain),
+            Some(quoted) => Self::new(&unescape(quoted), domain),
+        }
+    }
+
+    /// The local part as written, without quotes.
+    #[must_use]
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// The domain.
+    #[must_use]
+    pub fn domain(&self) -> &DomainName {
+        &self.domain
+    }
+
+    /// The local part in lower case: what lookups use.
+    #[must_use]
+    pub fn local_canonical(&self) -> String {
+        self.local.to_lowercase()
+    }
+
+    /// `local@domain` in canonical form: what keys and comparisons use.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        format!("{}@{}", self.local_canonical(), self.domain)
+    }
+
+    /// Whether the local part needs SMTPUTF8 on the wire.
+    #[must_use]
+    pub fn needs_utf8(&self) -> bool {
+        !self.local.is_ascii()
+    }
+}
+
+fn unescape(quoted: &str) -> String {
+    let mut escaped = false;
+    quoted.chars().filter(|&c| {
+        escaped = c == '\\' && !escaped;
+        !escaped
+    }).collect()
+}
+
+fn is_dot_atom(local: &str) -> bool {
+    let atext = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
+    local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(atext))
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_dot_atom(&self.local) {
+            return write!(f, "{}@{}", self.local, self.domain);
+        }
+        f.write_str("\"")?;
+        for c in self.local.chars() {
+            if matches!(c, '"' | '\\') {
+                f.write_str("\\")?;
+            }
+            write!(f, "{c}")?;
+        }
+        write!(f, "\"@{}", self.domain)
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+}
+
+impl Eq for Address {}
+
+impl hash::Hash for Address {
+    fn hash<H: hash::Hasher>(&self, state: &mut H) {
+        self.canonical().hash(state);
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Address {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.canonical().cmp(&other.canonical())
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
+
+/// RFC 5321 reverse path: an address, or null for bounces.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum ReversePath {
+    /// `<>`
+    Null,
+    /// `<address>`
+    Address(Address),
+}
+
+impl fmt::Display for ReversePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("<>"),
+            Self::Address(address) => write!(f, "<{address}>"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn addresses_compare_without_case_and_print_as_written() {
+        let a = Address::parse("Ann.Lee@Example.ORG").unwrap();
+        assert_eq!(a, Address::parse("ann.lee@example.org.").unwrap());
+        assert_eq!(a.to_string(), "Ann.Lee@example.org");
+    }
+
+    #[test]
+    fn quoted_local_parts_survive_a_round_trip() {
+        for text in [r#""a b"@example.org"#, r#""a\"b\\c"@example.org"#, r#""a@b"@example.org"#] {
+            let address = Address::parse(text).unwrap();
+            assert_eq!(address.to_string(), text);
+            assert_eq!(Address::parse(&address.to_string()).unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn internationalised_domains_have_one_form() {
+        assert_eq!(DomainName::parse("BÜCHER.example").unwrap().as_str(), "xn--bcher-kva.example");
+        assert_eq!(DomainName::parse("xn--bcher-kva.example").unwrap().to_unicode(), "bücher.example");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        assert_eq!(Address::parse("ann"), Err(AddressError::NoDomain));
+        assert_eq!(Address::parse("@example.org"), Err(AddressError::LocalPart));
+        assert!(matches!(Address::parse("a@b..c"), Err(AddressError::Domain(_))));
+        assert!(matches!(Address::parse("a@-b.c"), Err(AddressError::Domain(_))));
+        assert_eq!(Address::parse("a\u{7}b@example.org"), Err(AddressError::LocalPart));
+    }
+}

@@ -1,0 +1,434 @@
+//! Group 0: domains, accounts, addresses, lists, credentials, policies; its commands, queries and answers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccountId, Address, AppPasswordId, DomainId, DomainName, Epoch, GroupId, TenantId, UnixMillis,
+    policy::{PolicyError, Scope},
+};
+
+/// Sums allowed to an account or a domain; `None` is no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Quota {
+    /// Octets of messages.
+    pub bytes_max: Option<u64>,
+    /// Number of messages.
+    pub messages_max: Option<u64>,
+}
+
+/// RFC 5803 SCRAM-SHA-256 verifier.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScramVerifier {
+    /// At least 16 random bytes.
+    pub salt: Vec<u8>,
+    /// At least 15,000.
+    pub iterations: u32,
+    /// RFC 5802 StoredKey.
+    pub stored_key: [u8; 32],
+    /// RFC 5802 ServerKey.
+    pub server_key: [u8; 32],
+}
+
+/// What a password is checked against; made by whoever sets it, never the password itself. No `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verifiers {
+    /// argon2id in PHC string format.
+    pub argon2id: String,
+    /// SCRAM, unless the domain's policy is without.
+    pub scram: Option<ScramVerifier>,
+}
+
+impl std::fmt::Debug for Verifiers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verifiers(..)")
+    }
+}
+
+/// A password for one device (RFC 5321's old clients, phones), argon2id only.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AppPassword {
+    /// Its number within the account.
+    pub id: AppPasswordId,
+    /// What the owner calls it.
+    pub label: String,
+    /// When it was made.
+    pub created: UnixMillis,
+    /// What it is checked against.
+    pub verifiers: Verifiers,
+}
+
+/// Whether an account may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AccountStatus {
+    /// Logs in and receives.
+    Active,
+    /// Neither logs in nor receives (550 5.2.1); its mail is kept.
+    Suspended,
+}
+
+/// A domain of ours.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Domain {
+    /// Its id.
+    pub id: DomainId,
+    /// Its tenant; it does not change.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: DomainName,
+    /// Who gets mail for unknown local parts, if anybody.
+    pub catch_all: Option<Address>,
+    /// Sum over its accounts; soft (gathered every 10 s).
+    pub quota: Quota,
+}
+
+/// An account as the directory knows it, without credentials.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its domain.
+    pub domain: DomainId,
+    /// Its main address, which is also its login name.
+    pub address: Address,
+    /// Its owner's name.
+    pub display_name: String,
+    /// Whether it may be used.
+    pub status: AccountStatus,
+    /// What it may hold.
+    pub quota: Quota,
+    /// The shard that holds its mailboxes.
+    pub group: GroupId,
+    /// How often it has moved.
+    pub epoch: Epoch,
+    /// Raised by each change of credentials or status: sessions and remembered logins of an older one end.
+    pub credential_version: u64,
+    /// When it was made.
+    pub created: UnixMillis,
+}
+
+/// Another address of one account, or of a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Alias {
+    /// The address.
+    pub address: Address,
+    /// Where its mail goes: an account's, an alias's or a list's address of ours.
+    pub target: Address,
+}
+
+/// A distribution list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct List {
+    /// Its address.
+    pub address: Address,
+    /// Who gets its bounces (RFC 5321 3.9.2).
+    pub owner: Option<Address>,
+    /// Members in order, distinct; each an address of ours until sending exists.
+    pub members: Vec<Address>,
+}
+
+/// Credentials of an account, for a login. No `Debug` of secrets.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Credentials {
+    /// The account.
+    pub account: Account,
+    /// Its password's verifiers, if it has a password.
+    pub password: Option<Verifiers>,
+    /// Its device passwords; empty where policy forbids them.
+    pub app_passwords: Vec<AppPassword>,
+}
+
+/// A change of the directory.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum DirectoryCommand {
+    /// Names the cluster and fixes its secrets and shards, once; a repeat with other values is refused.
+    Initialise {
+        /// A UUID.
+        cluster: [u8; 16],
+        /// What tenants' keyed hashes are derived from.
+        content_key: [u8; 32],
+        /// What salts for unknown users are derived from.
+        login_key: [u8; 32],
+        /// Groups 1 to this one are shards.
+        shards: u32,
+    },
+    /// Adds a domain.
+    CreateDomain {
+        /// Whose it is.
+        tenant: TenantId,
+        /// Its name.
+        name: DomainName,
+    },
+    /// Changes a domain.
+    UpdateDomain {
+        /// Which.
+        name: DomainName,
+        /// New catch-all: `Some(None)` removes it, `None` leaves it.
+        catch_all: Option<Option<Address>>,
+        /// New quota.
+        quota: Option<Quota>,
+    },
+    /// Removes a domain that has no account, alias or list any more.
+    DeleteDomain {
+        /// Which.
+        name: DomainName,
+    },
+    /// Adds an account; the directory picks its id and its shard. Its mailboxes are made by
+    /// [`crate::account::AccountCommand::Provision`] in the shard, which whoever sends this sends next.
+    CreateAccount {
+        /// Its main address.
+        address: Address,
+        /// Its owner's name.
+        display_name: String,
+        /// Its password's verifiers; `None`: nobody can log in yet.
+        password: Option<Verifiers>,
+        /// What it may hold.
+        quota: Quota,
+    },
+    /// Changes an account's name, status or quota; `None` leaves a field as it is.
+    UpdateAccount {
+        /// Which.
+        account: AccountId,
+        /// New name.
+        display_name: Option<String>,
+        /// New status.
+        status: Option<AccountStatus>,
+        /// New quota.
+        quota: Option<Quota>,
+    },
+    /// Removes an account and all aliases that lead to it; its mailboxes are removed in its shard.
+    DeleteAccount {
+        /// Which.
+        account: AccountId,
+    },
+    /// Sets or removes the password.
+    SetPassword {
+        /// Whose.
+        account: AccountId,
+        /// New verifiers.
+        password: Option<Verifiers>,
+    },
+    /// Adds a device password.
+    AddAppPassword {
+        /// Whose.
+        account: AccountId,
+        /// What the owner calls it.
+        label: String,
+        /// Its verifiers.
+        verifiers: Verifiers,
+    },
+    /// Removes a device password.
+    RemoveAppPassword {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        id: AppPasswordId,
+    },
+    /// Adds an alias; its target must exist and be ours.
+    CreateAlias(Alias),
+    /// Removes an alias.
+    DeleteAlias {
+        /// Which.
+        address: Address,
+    },
+    /// Adds a list or replaces an existing one's members and owner.
+    PutList(List),
+    /// Removes a list.
+    DeleteList {
+        /// Which.
+        address: Address,
+    },
+    /// Sets a policy (`None`: back to the wider scope's value).
+    SetPolicy {
+        /// Its key.
+        key: String,
+        /// Where.
+        scope: Scope,
+        /// Its value.
+        value: Option<String>,
+    },
+}
+
+/// What a change of the directory answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum DirectoryReply {
+    /// Done; nothing to tell.
+    Done,
+    /// The domain as it is now.
+    Domain(Domain),
+    /// The account as it is now.
+    Account(Account),
+    /// The device password's number.
+    AppPassword(AppPasswordId),
+    /// Nothing was changed, because.
+    Refused(DirectoryRefusal),
+}
+
+/// Why a change of the directory was refused. Nothing is changed then.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+pub enum DirectoryRefusal {
+    /// `Initialise` with values that differ from the cluster's.
+    #[error("this cluster is already initialised")]
+    AlreadyInitialised,
+    /// Any other command before `Initialise`.
+    #[error("this cluster is not initialised yet")]
+    NotInitialised,
+    /// The address or domain is taken.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// No such domain, account, alias or list.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// The domain of an address is none of ours.
+    #[error("{0} is not a domain of ours: add it first with `securanet domain add {0}`")]
+    ForeignDomain(DomainName),
+    /// A list's member or an alias's target is outside.
+    #[error("{0} is outside our domains; members outside are possible once sending exists")]
+    Outside(Address),
+    /// The alias or list would lead back to itself.
+    #[error("{0} would lead back to itself")]
+    Loop(Address),
+    /// A domain that still has addresses.
+    #[error("domain {name} still has {addresses} addresses: delete them first")]
+    NotEmpty {
+        /// The domain.
+        name: DomainName,
+        /// How many.
+        addresses: u64,
+    },
+    /// A bound of [`crate::limits`].
+    #[error("at most {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: String,
+        /// How many.
+        limit: u64,
+    },
+    /// A policy that does not exist or a value that does not fit.
+    #[error(transparent)]
+    Policy(PolicyError),
+}
+
+/// Where a page of a listing begins and how long it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Page {
+    /// The canonical text of the last row of the page before; `None`: the first page.
+    pub after: Option<String>,
+    /// At most this many rows (1 to 1000).
+    pub rows_max: u32,
+}
+
+/// A question to the directory.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum DirectoryQuery {
+    /// The cluster's fixed facts.
+    Cluster,
+    /// Who gets mail for this address: [`Resolution`].
+    Resolve(Address),
+    /// Mail for `postmaster` without a domain (RFC 5321 4.5.1).
+    ResolvePostmaster,
+    /// Credentials by login name: a main address or an alias that leads to exactly one account.
+    Credentials(String),
+    /// One account by id.
+    AccountById(AccountId),
+    /// One account by any address of it.
+    AccountByAddress(Address),
+    /// One domain.
+    Domain(DomainName),
+    /// Domains, sorted by name.
+    Domains(Page),
+    /// Accounts of a domain, or all, sorted by address.
+    Accounts(Option<DomainName>, Page),
+    /// Aliases, sorted by address.
+    Aliases(Page),
+    /// Lists, sorted by address.
+    Lists(Page),
+    /// One list.
+    List(Address),
+    /// The value of a policy for an account, a domain or the cluster, with the scope that set it.
+    Policy(String, Scope),
+    /// All policies that were set.
+    Policies,
+}
+
+/// One mailbox owner that an address leads to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LocalRecipient {
+    /// The account.
+    pub account: AccountId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its domain.
+    pub domain: DomainId,
+    /// Its shard.
+    pub group: GroupId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its main address.
+    pub address: Address,
+    /// Subaddress: the folder wanted, when policy allows one.
+    pub folder: Option<String>,
+}
+
+/// Where mail for an address goes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Resolution {
+    /// Not a domain of ours: only who may relay may send there.
+    Foreign,
+    /// 550 5.1.1
+    Unknown,
+    /// 550 5.2.1: the address leads to one account and that is suspended.
+    Suspended,
+    /// Distinct active accounts, at least one, at most [`crate::limits::GROUP_MEMBERS_MAX`]. A list's
+    /// suspended members are left out.
+    Local(Vec<LocalRecipient>),
+}
+
+/// The cluster's fixed facts. No `Debug`: it holds keys.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// A UUID.
+    pub id: [u8; 16],
+    /// What tenants' keyed hashes are derived from.
+    pub content_key: [u8; 32],
+    /// What salts for unknown users are derived from.
+    pub login_key: [u8; 32],
+    /// Groups 1 to this one are shards.
+    pub shards: u32,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cluster {{ id: {}, shards: {} }}", uuid::Uuid::from_bytes(self.id), self.shards)
+    }
+}
+
+/// What the directory answers. `None` where there is no such thing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum DirectoryAnswer {
+    /// To `Cluster`; `None` before `Initialise`.
+    Cluster(Option<Cluster>),
+    /// To `Resolve` and `ResolvePostmaster`.
+    Resolution(Resolution),
+    /// To `Credentials`.
+    Credentials(Option<Box<Credentials>>),
+    /// To `AccountById` and `AccountByAddress`.
+    Account(Option<Account>),
+    /// To `Domain`.
+    Domain(Option<Domain>),
+    /// To `Domains`.
+    Domains(Vec<Domain>),
+    /// To `Accounts`.
+    Accounts(Vec<Account>),
+    /// To `Aliases`.
+    Aliases(Vec<Alias>),
+    /// To `Lists`.
+    Lists(Vec<List>),
+    /// To `List`.
+    List(Option<List>),
+    /// To `Policy`: the value and the scope that set it; `None` scope: the default. An unknown key has no value.
+    Policy(Option<(String, Option<Scope>)>),
+    /// To `Policies`: key, scope, value.
+    Policies(Vec<(String, Scope, String)>),
+}

@@ -1,0 +1,30 @@
+//! Bounds that more than one room must agree on. A bound that only one room needs stands in that room.
+
+/// A leaf part of this many encoded bytes or more is kept as a blob; smaller ones ride in the Raft entry.
+pub const BLOB_PART_SIZE_BYTES_MIN: u64 = 16 * 1024;
+/// A blob is stored in chunks of at most this size, so that reading never needs more memory than this.
+pub const BLOB_CHUNK_SIZE_BYTES_MAX: usize = 1024 * 1024;
+/// Largest message by default (`message_size_bytes_max` configures it).
+pub const MESSAGE_SIZE_BYTES_MAX: u64 = 50 * 1024 * 1024;
+/// A request's deadline is at most this far away, so that remembered results stay bounded.
+pub const REQUEST_DEADLINE_MILLIS_MAX: u64 = 120_000;
+/// A commit that takes longer than this is answered with a temporary failure.
+pub const COMMIT_TIMEOUT_MILLIS: u64 = 30_000;
+/// A sender's repeat of a message that we already hold is suppressed for this long.
+pub const SUPPRESSION_MILLIS: u64 = 72 * 3600 * 1000;
+/// Deliveries of one (queue group, target group) pair that may be unsettled at the same time.
+pub const FANOUT_WINDOW_MAX: u64 = 10_000;
+/// Recipients of one message.
+pub const RECIPIENTS_MAX: usize = 1000;
+/// Mailboxes of one account.
+pub const MAILBOXES_MAX: usize = 10_000;
+/// Distinct keywords on one message.
+pub const KEYWORDS_PER_MESSAGE_MAX: usize = 64;
+/// Members that one distribution list may resolve to, nested lists included.
+pub const GROUP_MEMBERS_MAX: usize = 10_000;
+/// How deep distribution lists and aliases may point at each other.
+pub const ALIAS_DEPTH_MAX: usize = 16;
+/// Expunged UIDs that a mailbox remembers for QRESYNC; older ones move its horizon forward.
+pub const TOMBSTONES_PER_MAILBOX_MAX: u64 = 50_000;
+/// Entries of an account's change log; older ones are forgotten (JMAP: cannotCalculateChanges).
+pub const CHANGES_PER_ACCOUNT_MAX: u64 = 100_000;

@@ -1,0 +1,168 @@
+//! The catalogue of policies: each with its key, type, unit, default and scopes.
+//!
+//! "By policy" in the manual means a row of [`CATALOGUE`]. A value is set in the directory for the cluster, a
+//! domain or an account; the narrowest scope wins. What is not in the catalogue cannot be set.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AccountId, DomainId};
+
+/// What a policy's value is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number within these bounds, both included.
+    Number {
+        /// Smallest value.
+        min: u64,
+        /// Largest value.
+        max: u64,
+    },
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// Where a policy may be set.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Scope {
+    /// Everywhere.
+    Cluster,
+    /// One domain.
+    Domain(DomainId),
+    /// One account.
+    Account(AccountId),
+}
+
+/// One row of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Its name, dotted: `smtp.over_quota_reply`.
+    pub key: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// Unit of a number; empty for others.
+    pub unit: &'static str,
+    /// The value where none is set.
+    pub default: &'static str,
+    /// Whether a domain or an account may have its own value.
+    pub per_domain: bool,
+    /// Whether an account may have its own value.
+    pub per_account: bool,
+    /// One sentence for the operator.
+    pub about: &'static str,
+}
+
+/// All policies, sorted by key.
+pub const CATALOGUE: &[Policy] = &[
+    Policy {
+        key: "account.app_passwords",
+        kind: Kind::Boolean,
+        unit: "",
+        default: "true",
+        per_domain: true,
+        per_account: true,
+        about: "whether app passwords may be used to log in",
+    },
+    Policy {
+        key: "login.scram",
+        kind: Kind::Boolean,
+        unit: "",
+        default: "true",
+        per_domain: true,
+        per_account: false,
+        about: "whether a SCRAM-SHA-256 verifier is kept beside the argon2id one when a password is set",
+    },
+    Policy {
+        key: "smtp.over_quota_reply",
+        kind: Kind::Word(&["452", "552"]),
+        unit: "",
+        default: "452",
+        per_domain: true,
+        per_account: true,
+        about: "the reply to RCPT for an account over its quota: 452 lets the sender try again, 552 bounces at once",
+    },
+    Policy {
+        key: "smtp.subaddress_folder",
+        kind: Kind::Boolean,
+        unit: "",
+        default: "true",
+        per_domain: true,
+        per_account: true,
+        about: "whether user+folder@domain is delivered into that folder when it exists",
+    },
+];
+
+/// Why a policy cannot be set so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum PolicyError {
+    /// No such key.
+    #[error("there is no policy {0:?}; `securanet policy list` shows them all")]
+    Unknown(String),
+    /// The value does not fit.
+    #[error("policy {key}: {value:?} is not {expected}")]
+    Value {
+        /// The policy.
+        key: String,
+        /// What was given.
+        value: String,
+        /// What would fit.
+        expected: String,
+    },
+    /// The scope is not allowed.
+    #[error("policy {0} cannot be set for one domain or account")]
+    Scope(String),
+}
+
+/// The row with this key.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static Policy> {
+    CATALOGUE.iter().find(|policy| policy.key == key)
+}
+
+impl Policy {
+    /// Checks a value and a scope against this row.
+    ///
+    /// # Errors
+    /// [`PolicyError`] says what would fit.
+    pub fn check(&self, scope: Scope, value: &str) -> Result<(), PolicyError> {
+        let allowed = match scope {
+            Scope::Cluster => true,
+            Scope::Domain(_) => self.per_domain,
+            Scope::Account(_) => self.per_account,
+        };
+        if !allowed {
+            return Err(PolicyError::Scope(self.key.to_owned()));
+        }
+        let (fits, expected) = match self.kind {
+            Kind::Boolean => (matches!(value, "true" | "false"), "true or false".to_owned()),
+            Kind::Number { min, max } => (
+                value.parse::<u64>().is_ok_and(|number| (min..=max).contains(&number)),
+                format!("a number from {min} to {max} {}", self.unit),
+            ),
+            Kind::Word(words) => (words.contains(&value), format!("one of {}", words.join(", "))),
+        };
+        if fits { Ok(()) } else { Err(PolicyError::Value { key: self.key.to_owned(), value: value.to_owned(), expected }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_is_sorted_and_its_defaults_fit() {
+        assert!(CATALOGUE.windows(2).all(|pair| pair[0].key < pair[1].key));
+        for policy in CATALOGUE {
+            assert_eq!(policy.check(Scope::Cluster, policy.default), Ok(()), "{}", policy.key);
+        }
+    }
+
+    #[test]
+    fn a_value_or_scope_that_does_not_fit_is_refused() {
+        let scram = find("login.scram").map(|policy| policy.check(Scope::Account(AccountId::new(1)), "false"));
+        assert_eq!(scram, Some(Err(PolicyError::Scope("login.scram".to_owned()))));
+        let reply = find("smtp.over_quota_reply").map(|policy| policy.check(Scope::Cluster, "500"));
+        assert!(matches!(reply, Some(Err(PolicyError::Value { .. }))));
+    }
+}

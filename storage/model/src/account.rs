@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, BlobId, DomainId, EmailId, Epoch, Flags, MailboxId, MailboxName, ModSeq, RequestId, SpecialUse, TenantId,
-    ThreadId, Uid, UidValidity, UnixMillis,
+    AccountId, BlobId, DomainId, EmailId, Epoch, Flags, MailboxId, MailboxName, ModSeq, RequestId, SpecialUse,
+    TenantId, ThreadId, Uid, UidValidity, UnixMillis,
     content::{NewMessage, Sealed},
     directory::Quota,
 };

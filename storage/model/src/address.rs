@@ -4,7 +4,7 @@
 //! canonical form: local part in lower case, domain as lower-case A-labels. Only SMTP's own grammar knows
 //! source routes and quoting on the wire; here a local part is its value, without quotes.
 
-use std::{fmt, hash, str::FromStr};
+use std::{fmt, hash, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,8 @@ pub enum AddressError {
     /// There is no `@`.
     #[error("an address is local-part@domain")]
     NoDomain,
-    /// The part before the `@` is empty, longer than 64 octets or has control characters.
-    #[error("the part before the @ has 1 to 64 octets and no control characters")]
+    /// The part before the `@` is empty, longer than 250 octets or has control characters.
+    #[error("the part before the @ has 1 to 250 octets and no control characters")]
     LocalPart,
     /// The domain is not a host name.
     #[error("{0:?} is not a domain name")]
@@ -94,17 +94,16 @@ pub struct Address {
 }
 
 impl Address {
-    /// Longest local part in octets (RFC 5321 4.5.3.1.1).
-    pub const LOCAL_OCTETS_MAX: usize = 64;
+    /// Longest local part in octets. RFC 5321 4.5.3.1.1 asks for 64 at least; senders that forwarders and
+    /// bulk mailers rewrite (SRS, VERP) are longer, so the bound is that of a whole path (4.5.3.1.3).
+    pub const LOCAL_OCTETS_MAX: usize = 250;
 
     /// Builds an address from the value of its local part (without quotes) and its domain.
     ///
     /// # Errors
     /// [`AddressError::LocalPart`] when the local part is empty, too long or has control characters.
     pub fn new(local: &str, domain: DomainName) -> Result<Self, AddressError> {
-        if local.is_empty() || local.len() > Self::LOCAL_OCTETS_MAX || local.chars().any(char::is_control) {
-            return Err(AddressError::LocalPart);
-        }
+        check_local(local)?;
         Ok(Self { local: local.to_owned(), domain })
     }
 
@@ -155,10 +154,13 @@ impl Address {
 
 fn unescape(quoted: &str) -> String {
     let mut escaped = false;
-    quoted.chars().filter(|&c| {
-        escaped = c == '\\' && !escaped;
-        !escaped
-    }).collect()
+    quoted
+        .chars()
+        .filter(|&c| {
+            escaped = c == '\\' && !escaped;
+            !escaped
+        })
+        .collect()
 }
 
 fn is_dot_atom(local: &str) -> bool {
@@ -166,19 +168,30 @@ fn is_dot_atom(local: &str) -> bool {
     local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(atext))
 }
 
+fn check_local(local: &str) -> Result<(), AddressError> {
+    let fits = (1..=Address::LOCAL_OCTETS_MAX).contains(&local.len()) && !local.chars().any(char::is_control);
+    if fits { Ok(()) } else { Err(AddressError::LocalPart) }
+}
+
+/// Writes a local part as it stands in an address: quoted where it must be.
+fn write_local(f: &mut fmt::Formatter<'_>, local: &str) -> fmt::Result {
+    if is_dot_atom(local) {
+        return f.write_str(local);
+    }
+    f.write_str("\"")?;
+    for c in local.chars() {
+        if matches!(c, '"' | '\\') {
+            f.write_str("\\")?;
+        }
+        write!(f, "{c}")?;
+    }
+    f.write_str("\"")
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if is_dot_atom(&self.local) {
-            return write!(f, "{}@{}", self.local, self.domain);
-        }
-        f.write_str("\"")?;
-        for c in self.local.chars() {
-            if matches!(c, '"' | '\\') {
-                f.write_str("\\")?;
-            }
-            write!(f, "{c}")?;
-        }
-        write!(f, "\"@{}", self.domain)
+        write_local(f, &self.local)?;
+        write!(f, "@{}", self.domain)
     }
 }
 
@@ -230,6 +243,46 @@ impl From<Address> for String {
     }
 }
 
+/// RFC 5321 4.1.3 address at a host without a name: `scanner@[192.0.2.9]`. None of our accounts has one.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct LiteralAddress {
+    local: String,
+    host: IpAddr,
+}
+
+impl LiteralAddress {
+    /// Builds an address from the value of its local part (without quotes) and its host.
+    ///
+    /// # Errors
+    /// [`AddressError::LocalPart`] as [`Address::new`].
+    pub fn new(local: &str, host: IpAddr) -> Result<Self, AddressError> {
+        check_local(local)?;
+        Ok(Self { local: local.to_owned(), host })
+    }
+
+    /// The local part as written, without quotes.
+    #[must_use]
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// The host.
+    #[must_use]
+    pub const fn host(&self) -> IpAddr {
+        self.host
+    }
+}
+
+impl fmt::Display for LiteralAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_local(f, &self.local)?;
+        match self.host {
+            IpAddr::V4(host) => write!(f, "@[{host}]"),
+            IpAddr::V6(host) => write!(f, "@[IPv6:{host}]"),
+        }
+    }
+}
+
 /// RFC 5321 reverse path: an address, or null for bounces.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ReversePath {
@@ -237,6 +290,8 @@ pub enum ReversePath {
     Null,
     /// `<address>`
     Address(Address),
+    /// `<address>` at a host without a name.
+    Literal(LiteralAddress),
 }
 
 impl fmt::Display for ReversePath {
@@ -244,6 +299,7 @@ impl fmt::Display for ReversePath {
         match self {
             Self::Null => f.write_str("<>"),
             Self::Address(address) => write!(f, "<{address}>"),
+            Self::Literal(address) => write!(f, "<{address}>"),
         }
     }
 }
@@ -267,6 +323,14 @@ mod tests {
             assert_eq!(address.to_string(), text);
             assert_eq!(Address::parse(&address.to_string()).unwrap(), address);
         }
+    }
+
+    #[test]
+    fn a_host_without_a_name_is_written_as_its_literal() {
+        let printer = LiteralAddress::new("the printer", "192.0.2.9".parse().unwrap()).unwrap();
+        assert_eq!(ReversePath::Literal(printer).to_string(), r#"<"the printer"@[192.0.2.9]>"#);
+        let scanner = LiteralAddress::new("scan", "2001:db8::9".parse().unwrap()).unwrap();
+        assert_eq!(scanner.to_string(), "scan@[IPv6:2001:db8::9]");
     }
 
     #[test]

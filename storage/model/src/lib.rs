@@ -22,7 +22,7 @@ pub mod request;
 pub mod summary;
 pub mod time;
 
-pub use address::{Address, AddressError, DomainName, ReversePath};
+pub use address::{Address, AddressError, DomainName, LiteralAddress, ReversePath};
 pub use ids::*;
 pub use mailbox::{Flags, Keyword, MailboxName, SpecialUse, SystemFlags};
 pub use request::{Answer, Command, Execute, Query, Reply, StoreError, Token};

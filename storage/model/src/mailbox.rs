@@ -216,7 +216,11 @@ impl Keyword {
     /// [`KeywordError`] when it is no atom.
     pub fn parse(text: &str) -> Result<Self, KeywordError> {
         let atom = |b: u8| b.is_ascii_graphic() && !b"(){%*\"\\]".contains(&b);
-        if text.is_empty() || text.len() > 128 || !text.bytes().all(atom) { Err(KeywordError) } else { Ok(Self(text.to_owned())) }
+        if text.is_empty() || text.len() > 128 || !text.bytes().all(atom) {
+            Err(KeywordError)
+        } else {
+            Ok(Self(text.to_owned()))
+        }
     }
 
     /// The keyword as text.

@@ -142,7 +142,11 @@ impl Policy {
             ),
             Kind::Word(words) => (words.contains(&value), format!("one of {}", words.join(", "))),
         };
-        if fits { Ok(()) } else { Err(PolicyError::Value { key: self.key.to_owned(), value: value.to_owned(), expected }) }
+        if fits {
+            Ok(())
+        } else {
+            Err(PolicyError::Value { key: self.key.to_owned(), value: value.to_owned(), expected })
+        }
     }
 }
 

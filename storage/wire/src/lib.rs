@@ -1,1 +1,18 @@
-//! securanet-wire.
+//! The protobuf of the store service, and its conversions from and to the model.
+//!
+//! The envelope (group, request id, deadline, token) is protobuf, so that a relay can route without knowing
+//! commands; what is inside are the model's versioned records. Everything that comes from a peer is checked
+//! here, once: behind this border there are only valid values. Errors name the field that was wrong.
+
+mod convert;
+pub mod fuzz;
+
+pub use convert::{
+    WireError, execute_from_wire, execute_to_wire, outcome_from_wire, outcome_to_wire, query_from_wire, query_to_wire,
+};
+
+/// What the compiler made of `store.proto`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::expect_used)]
+pub mod proto {
+    tonic::include_proto!("securanet.store.v1");
+}

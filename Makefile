@@ -1,0 +1,47 @@
+# SecuraNET Mail. `make demo` and `make test` are all that a newcomer needs; each installs what it lacks.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# RocksDB takes long to compile. Artefacts live outside the clone, so that a fresh clone reuses them; set
+# CARGO_TARGET_DIR to put them elsewhere.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/securanet-mail/target
+export CARGO_TERM_COLOR ?= never
+DEMO_DIR ?= $(HOME)/.local/share/securanet-demo
+
+BUILD_PACKAGES := gcc g++ make libclang1-14 libclang-common-14-dev
+TEST_PACKAGES := curl swaks isync getmail6 mutt strace python3 openssl procps
+
+.PHONY: help demo test bench format-check lint docs build build-deps test-deps
+
+help: ## Say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: build ## Build, start the embedded default on loopback and say how to use it
+	@$(CARGO_TARGET_DIR)/debug/securanet demo --directory "$(DEMO_DIR)"
+
+build: build-deps ## Build the server
+	cargo build --locked -p securanet
+
+test: build-deps test-deps format-check lint docs ## Install what the tests need and run them all, cheapest first
+	cargo build --locked --workspace --all-targets
+	cargo nextest run --locked --workspace --no-fail-fast $(NEXTEST_ARGS)
+
+format-check:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+bench: build-deps ## Delivery benchmark beside Postfix and Dovecot; prints a table (takes some minutes)
+	tests/bench/delivery.sh
+
+build-deps:
+	@.ci/need $(BUILD_PACKAGES)
+
+test-deps: build-deps
+	@.ci/need $(TEST_PACKAGES)
+	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest

@@ -1,0 +1,408 @@
+//! The node's own file: only what is local to this machine. Everything else lives in the directory.
+//!
+//! A mistake gives one error that names the file, the place in it and the remedy. Keys that do not exist are
+//! mistakes: a typo must not silently leave a default in place.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+/// One node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The name that greetings, EHLO and Received fields show; default: this machine's name.
+    #[serde(default = "machine_name")]
+    pub hostname: String,
+    /// Where the store keeps everything.
+    pub data_directory: PathBuf,
+    /// The store.
+    #[serde(default)]
+    pub store: Store,
+    /// The admin API.
+    #[serde(default)]
+    pub admin: Admin,
+    /// The log.
+    #[serde(default)]
+    pub log: Log,
+    /// Certificates; the first is shown to clients that name no host.
+    #[serde(default)]
+    pub certificate: Vec<Certificate>,
+    /// Where the node listens.
+    #[serde(default)]
+    pub listener: Vec<Listener>,
+}
+
+/// Bounds of the store.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Shard groups, fixed when the cluster is initialised; 1 to 64.
+    pub shards: u32,
+    /// Largest message in octets; 64 KiB to 1 GiB.
+    pub message_size_bytes_max: u64,
+    /// Memory for messages in transit, in octets; at least one largest message and 16 MiB.
+    pub transit_memory_bytes_max: u64,
+    /// Below this much free space no mail is taken in; reads go on.
+    pub disk_reserve_bytes: u64,
+    /// Cache of the state store, in octets.
+    pub cache_bytes: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            shards: 8,
+            message_size_bytes_max: 50 << 20,
+            transit_memory_bytes_max: 256 << 20,
+            disk_reserve_bytes: 1 << 30,
+            cache_bytes: 128 << 20,
+        }
+    }
+}
+
+/// The admin API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Where it listens; loopback unless you know why not.
+    pub address: SocketAddr,
+    /// The file that holds its bearer token; default: `admin-token` in the data directory, made when missing.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8025), token_file: None }
+    }
+}
+
+/// The log.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// A filter such as `info` or `info,securanet_smtp=debug`; default `info`.
+    pub filter: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line each.
+    #[default]
+    Human,
+    /// One JSON object each.
+    Json,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// What listeners call it.
+    pub name: String,
+    /// PEM: the certificate, then its chain.
+    pub certificate_file: PathBuf,
+    /// PEM: the private key.
+    pub key_file: PathBuf,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaks {
+    /// SMTP from the world.
+    Smtp,
+    /// LMTP from a relay of ours (RFC 2033: never on port 25).
+    Lmtp,
+    /// IMAP.
+    Imap,
+    /// POP3.
+    Pop3,
+}
+
+/// How a listener uses TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// STARTTLS or STLS is offered.
+    #[default]
+    Starttls,
+    /// From the first byte.
+    Implicit,
+    /// Not at all.
+    None,
+}
+
+/// What SMTP does with a bare LF in content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BareNewline {
+    /// It becomes CRLF.
+    #[default]
+    Normalise,
+    /// The message is refused with 550 5.6.11.
+    Reject,
+}
+
+/// One place where the node listens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// What logs and metrics call it.
+    pub name: String,
+    /// What it speaks.
+    pub protocol: Speaks,
+    /// Where; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// How it uses TLS.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Which certificates it shows, by name; empty: all.
+    #[serde(default)]
+    pub certificates: Vec<String>,
+    /// Networks whose connections begin with a PROXY header (v1 or v2).
+    #[serde(default)]
+    pub proxy_networks: Vec<ipnet::IpNet>,
+    /// Networks that may log in without TLS.
+    #[serde(default)]
+    pub trusted_networks: Vec<ipnet::IpNet>,
+    /// Connections at a time.
+    #[serde(default = "connections_max")]
+    pub connections_max: usize,
+    /// Connections at a time of one address.
+    #[serde(default = "connections_per_address_max")]
+    pub connections_per_address_max: usize,
+    /// What SMTP and LMTP do with a bare LF in content.
+    #[serde(default)]
+    pub bare_newline: BareNewline,
+    /// Networks for which it is the other way round.
+    #[serde(default)]
+    pub bare_newline_exceptions: Vec<ipnet::IpNet>,
+}
+
+fn connections_max() -> usize {
+    10_000
+}
+
+fn connections_per_address_max() -> usize {
+    200
+}
+
+fn machine_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file itself.
+    #[error("{path}: {error}; give another file with --config")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("{path}: {message}")]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Line, column and reason.
+        message: String,
+    },
+    /// A value that does not fit.
+    #[error("{path}: {key}: {problem}; {remedy}")]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// The key's path in it.
+        key: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it are taken from the file's own folder.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| ConfigError::File { path: path.to_owned(), error })?;
+        let mut config = Self::parse(path, &text)?;
+        config.resolve_paths(path.parent().unwrap_or(Path::new(".")));
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) {
+        self.data_directory = folder.join(&self.data_directory);
+        self.admin.token_file = self.admin.token_file.take().map(|file| folder.join(file));
+        for certificate in &mut self.certificate {
+            certificate.certificate_file = folder.join(&certificate.certificate_file);
+            certificate.key_file = folder.join(&certificate.key_file);
+        }
+    }
+
+    /// The admin token's file.
+    pub fn token_file(&self) -> PathBuf {
+        self.admin.token_file.clone().unwrap_or_else(|| self.data_directory.join("admin-token"))
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let wrong = |key: &str, problem: String, remedy: &str| {
+            Err(ConfigError::Value {
+                path: path.to_owned(),
+                key: key.to_owned(),
+                problem,
+                remedy: remedy.to_owned(),
+            })
+        };
+        let store = &self.store;
+        if !(1..=64).contains(&store.shards) {
+            return wrong("store.shards", format!("{} is out of range", store.shards), "give 1 to 64 (default 8)");
+        }
+        if !((64 << 10)..=(1 << 30)).contains(&store.message_size_bytes_max) {
+            return wrong(
+                "store.message_size_bytes_max",
+                format!("{} is out of range", store.message_size_bytes_max),
+                "give 65536 (64 KiB) to 1073741824 (1 GiB)",
+            );
+        }
+        let transit_min = store.message_size_bytes_max + (16 << 20);
+        if store.transit_memory_bytes_max < transit_min {
+            return wrong(
+                "store.transit_memory_bytes_max",
+                format!("{} is too small for a message of store.message_size_bytes_max", store.transit_memory_bytes_max),
+                &format!("give at least {transit_min}"),
+            );
+        }
+        self.check_certificates(path)?;
+        self.listener.iter().enumerate().try_for_each(|(at, listener)| self.check_listener(path, at, listener))
+    }
+
+    fn check_certificates(&self, path: &Path) -> Result<(), ConfigError> {
+        for (at, certificate) in self.certificate.iter().enumerate() {
+            for (key, file) in
+                [("certificate_file", &certificate.certificate_file), ("key_file", &certificate.key_file)]
+            {
+                if let Err(error) = std::fs::File::open(file) {
+                    return Err(ConfigError::Value {
+                        path: path.to_owned(),
+                        key: format!("certificate[{at}].{key}"),
+                        problem: format!("{}: {error}", file.display()),
+                        remedy: "name a PEM file that this user can read".to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_listener(&self, path: &Path, at: usize, listener: &Listener) -> Result<(), ConfigError> {
+        let wrong = |key: &str, problem: String, remedy: &str| {
+            Err(ConfigError::Value {
+                path: path.to_owned(),
+                key: format!("listener[{at}] ({}).{key}", listener.name),
+                problem,
+                remedy: remedy.to_owned(),
+            })
+        };
+        if self.listener[..at].iter().any(|other| other.name == listener.name) {
+            return wrong("name", format!("{:?} is used twice", listener.name), "give each listener a name of its own");
+        }
+        if listener.protocol == Speaks::Lmtp && listener.address.port() == 25 {
+            return wrong("address", "LMTP on port 25".to_owned(), "use another port (RFC 2033 section 5)");
+        }
+        let known = |name: &String| self.certificate.iter().any(|certificate| certificate.name == *name);
+        if let Some(name) = listener.certificates.iter().find(|name| !known(name)) {
+            return wrong(
+                "certificates",
+                format!("there is no [[certificate]] named {name:?}"),
+                "add it, or name one that is there",
+            );
+        }
+        if listener.tls != Tls::None && self.certificate.is_empty() {
+            return wrong(
+                "tls",
+                "it needs a certificate and there is none".to_owned(),
+                "add a [[certificate]], or say tls = \"none\"",
+            );
+        }
+        if listener.connections_max == 0 || listener.connections_per_address_max == 0 {
+            return wrong("connections_max", "0 lets nobody in".to_owned(), "give at least 1");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("node.toml");
+        std::fs::write(&path, text).expect("file");
+        match Config::load(&path) {
+            Ok(_) => "none".to_owned(),
+            Err(error) => error.to_string().replace(&format!("{}/", folder.path().display()), ""),
+        }
+    }
+
+    #[test]
+    fn the_smallest_file_is_enough() {
+        assert_eq!(problem("data_directory = \"data\""), "none");
+    }
+
+    #[test]
+    fn a_mistake_names_its_place_and_its_remedy() {
+        let cases = [
+            ("", "data_directory"),
+            ("data_directory = \"d\"\nhostnam = \"x\"", "unknown field `hostnam`"),
+            ("data_directory = \"d\"\n[store]\nshards = 65", "store.shards: 65 is out of range; give 1 to 64"),
+            ("data_directory = \"d\"\n[store]\nmessage_size_bytes_max = 1", "store.message_size_bytes_max"),
+            ("data_directory = \"d\"\n[store]\ntransit_memory_bytes_max = 1", "give at least 69206016"),
+            (
+                "data_directory = \"d\"\n[[certificate]]\nname = \"a\"\ncertificate_file = \"no.pem\"\nkey_file = \"no.pem\"",
+                "certificate[0].certificate_file: no.pem",
+            ),
+            (
+                "data_directory = \"d\"\n[[listener]]\nname = \"mx\"\nprotocol = \"lmtp\"\naddress = \"127.0.0.1:25\"\ntls = \"none\"",
+                "listener[0] (mx).address: LMTP on port 25; use another port",
+            ),
+            (
+                "data_directory = \"d\"\n[[listener]]\nname = \"mx\"\nprotocol = \"smtp\"\naddress = \"127.0.0.1:2525\"",
+                "listener[0] (mx).tls: it needs a certificate",
+            ),
+            (
+                "data_directory = \"d\"\n[[listener]]\nname = \"mx\"\nprotocol = \"smtps\"\naddress = \"127.0.0.1:2525\"",
+                "unknown variant `smtps`",
+            ),
+        ];
+        for (text, expected) in cases {
+            let problem = problem(text);
+            assert!(problem.contains(expected), "{text:?} gave {problem:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_says_so() {
+        let error = Config::load(Path::new("/nonexistent/node.toml")).expect_err("no file").to_string();
+        assert!(error.contains("/nonexistent/node.toml") && error.contains("--config"), "{error}");
+    }
+}

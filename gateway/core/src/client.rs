@@ -9,7 +9,10 @@ use securanet_model::{
     limits,
 };
 
-use crate::{clock, store::{Executed, Store}};
+use crate::{
+    clock,
+    store::{Executed, Store},
+};
 
 /// Pause between two tries of a request that could not be committed.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);

@@ -3,9 +3,19 @@
 //! A gateway is stateless by construction: this crate and those above it name neither the engine nor a
 //! key-value store nor Raft. They know [`store::Store`], whose implementations live elsewhere.
 
+mod admission;
+mod certificate;
 pub mod client;
 pub mod clock;
+pub mod connection;
+pub mod error;
+pub mod line;
+pub mod listener;
+pub mod login;
+pub mod metric;
 pub mod store;
+mod stream;
+pub mod tls;
 
 /// The vocabulary, for the protocol crates that see the store only through this crate.
 pub use securanet_model as model;

@@ -7,8 +7,8 @@ use std::{future::Future, ops::Range, pin::Pin};
 
 use bytes::Bytes;
 use securanet_model::{
-    Answer, EmailId, Execute, GroupId, Query, Reply, StoreError, TenantId, Token, account::AccountRef, content::Ingested,
-    request::Topic,
+    Answer, EmailId, Execute, GroupId, Query, Reply, StoreError, TenantId, Token, account::AccountRef,
+    content::Ingested, request::Topic,
 };
 use tokio::sync::watch;
 
@@ -31,7 +31,8 @@ pub trait Store: Send + Sync + 'static {
     fn execute(&self, request: Execute) -> BoxFuture<'_, Result<Executed, StoreError>>;
 
     /// Answers from a replica that has applied at least `at_least` (none: the leader's word at this time).
-    fn query(&self, group: GroupId, query: Query, at_least: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>>;
+    fn query(&self, group: GroupId, query: Query, at_least: Option<Token>)
+    -> BoxFuture<'_, Result<Answer, StoreError>>;
 
     /// Wakes on each change of the topic; the value is the index of the last change. Never misses the last one.
     fn watch(&self, topic: Topic) -> watch::Receiver<u64>;

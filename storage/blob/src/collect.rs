@@ -1,0 +1,1 @@
+//! Collection: deleting what nobody names any more.

@@ -1,0 +1,1 @@
+//! Leases: what keeps a blob that nobody names yet.

@@ -1,0 +1,1 @@
+//! Scrub: looks whether every blob is there and whole.

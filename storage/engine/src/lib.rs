@@ -2,18 +2,32 @@
 //!
 //! Deterministic: no clock, no randomness, no sockets, no iteration over hash maps. The same log gives the same
 //! bytes on each replica.
+//!
+//! This file only sorts commands and queries to their rooms: [`requests`] remembers replies, [`directory`] is
+//! group 0, [`account`] the mailboxes of a shard, [`queue`] and [`fanin`] the two ends of the fan-out. A command
+//! runs inside a savepoint and a refused one is rolled back, so a refusal changes nothing whatever its room did.
+
+mod account;
+mod directory;
+mod fanin;
+pub mod keys;
+mod queue;
+mod reachability;
+mod requests;
+mod tx;
 
 use securanet_kv::{KvError, Read, WriteBatch};
-use securanet_model::{Answer, GroupId, Query, Reply, record::RecordError, request::{Proposal, Topic}};
+use securanet_model::{
+    Answer, Command, GroupId, Query, Reply, UnixMillis,
+    account::AccountReply,
+    delivery::{DeliverReply, QueueReply},
+    directory::DirectoryReply,
+    record::RecordError,
+    request::{Execute, Proposal, Topic},
+};
 
-/// Where a group's state lives: every key of it begins with these eight bytes, big-endian.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Space {
-    /// The group.
-    pub group: GroupId,
-    /// Raised when a snapshot is installed; below [`u32::MAX`], which is the replication room's own.
-    pub generation: u32,
-}
+pub use crate::keys::Space;
+use crate::tx::{ReadView, Tx};
 
 /// Why the engine could not go on. The replica stops: skipping would let replicas differ.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,14 +58,86 @@ pub struct Applied {
 ///
 /// # Errors
 /// [`EngineError`]; nothing is changed then.
-pub fn apply(_view: &dyn Read, _space: Space, _proposal: &Proposal) -> Result<Applied, EngineError> {
-    Err(EngineError::Inconsistent("not built yet".to_owned()))
+pub fn apply(view: &dyn Read, space: Space, proposal: &Proposal) -> Result<Applied, EngineError> {
+    let mut tx = Tx::new(view, space);
+    let mut memory = requests::Memory::open(&tx, proposal.stamp)?;
+    let mut replies = Vec::with_capacity(proposal.requests.len());
+    for request in &proposal.requests {
+        replies.push(apply_request(&mut tx, &mut memory, request)?);
+    }
+    memory.close(&mut tx, proposal.requests.len())?;
+    let (batch, touched) = tx.finish();
+    Ok(Applied { batch, replies, touched })
+}
+
+fn apply_request(tx: &mut Tx<'_>, memory: &mut requests::Memory, request: &Execute) -> Result<Vec<Reply>, EngineError> {
+    if let Some(replies) = memory.recall(tx, request)? {
+        return Ok(replies);
+    }
+    let mut replies = Vec::with_capacity(request.commands.len());
+    for command in &request.commands {
+        replies.push(if request.group == tx.view().space().group {
+            apply_command(tx, memory.clock(), command)?
+        } else {
+            Reply::WrongGroup
+        });
+    }
+    memory.remember(tx, request, &replies);
+    Ok(replies)
+}
+
+fn apply_command(tx: &mut Tx<'_>, clock: UnixMillis, command: &Command) -> Result<Reply, EngineError> {
+    let savepoint = tx.savepoint();
+    let reply = run_command(tx, clock, command)?;
+    if changed_nothing(&reply) {
+        tx.rollback(savepoint);
+    } else {
+        tx.release(savepoint);
+    }
+    Ok(reply)
+}
+
+fn run_command(tx: &mut Tx<'_>, clock: UnixMillis, command: &Command) -> Result<Reply, EngineError> {
+    let in_directory = tx.view().space().group == GroupId::DIRECTORY;
+    Ok(match command {
+        Command::Directory(command) if in_directory => Reply::Directory(directory::apply(tx, clock, command)?),
+        Command::Account(account, command) if !in_directory => {
+            Reply::Account(account::apply(tx, clock, *account, command)?)
+        }
+        Command::Deliver(deliver) if !in_directory => Reply::Deliver(fanin::deliver(tx, clock, deliver)?),
+        Command::Queue(command) if !in_directory => Reply::Queue(queue::apply(tx, clock, command)?),
+        Command::Directory(_) | Command::Account(..) | Command::Deliver(_) | Command::Queue(_) => Reply::WrongGroup,
+    })
+}
+
+/// Whether the reply says that the command was refused as a whole.
+const fn changed_nothing(reply: &Reply) -> bool {
+    matches!(
+        reply,
+        Reply::Directory(DirectoryReply::Refused(_))
+            | Reply::Account(AccountReply::Refused(_))
+            | Reply::Deliver(DeliverReply::KeyRefused)
+            | Reply::Queue(QueueReply::WindowFull(_))
+            | Reply::Unknown
+            | Reply::WrongGroup
+    )
 }
 
 /// Answers a query from the state that `view` shows.
 ///
 /// # Errors
 /// [`EngineError`].
-pub fn answer(_view: &dyn Read, _space: Space, _query: &Query) -> Result<Answer, EngineError> {
-    Err(EngineError::Inconsistent("not built yet".to_owned()))
+pub fn answer(view: &dyn Read, space: Space, query: &Query) -> Result<Answer, EngineError> {
+    let view = &ReadView::new(view, space);
+    let in_directory = space.group == GroupId::DIRECTORY;
+    Ok(match query {
+        Query::Directory(query) if in_directory => Answer::Directory(directory::answer(view, query)?),
+        Query::Account(account, query) if !in_directory => Answer::Account(account::answer(view, *account, query)?),
+        Query::Queue(query) if !in_directory => Answer::Queue(queue::answer(view, query)?),
+        Query::DomainUsage => Answer::DomainUsage(account::domain_usage(view)?),
+        Query::BlobsReachable(blobs) => Answer::BlobsReachable(account::blobs_reachable(view, blobs)?),
+        Query::Blobs { after, rows_max } => Answer::Blobs(account::blobs(view, *after, *rows_max)?),
+        Query::Totals => Answer::Totals(account::totals(view)?),
+        Query::Directory(_) | Query::Account(..) | Query::Queue(_) => Answer::WrongGroup,
+    })
 }

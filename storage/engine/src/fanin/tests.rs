@@ -1,0 +1,1 @@
+//! Keys, window and watermark.

@@ -1,7 +1,8 @@
-//! APPEND of one or several messages (RFC 9051 6.3.12, RFC 3502): all or none, the quota included.
+//! APPEND of one or several messages (RFC 9051 6.3.12, RFC 3502): all or none, the quota included;
+//! and the import of one message, which may be tried again.
 
 use securanet_model::{
-    MailboxId,
+    KeyedHash, MailboxId,
     account::{AccountReply, AppendMessage, UidMap},
     content::Sealed,
 };
@@ -11,11 +12,15 @@ use super::{
     emails::{self, Incoming},
     instances::Mailbox,
     keywords::{self, Keywords},
-    mailboxes,
+    mailboxes, repeats,
 };
 
 /// APPEND.
-pub(super) fn append(change: &mut Change<'_, '_>, mailbox: MailboxId, messages: &[AppendMessage]) -> Step<AccountReply> {
+pub(super) fn append(
+    change: &mut Change<'_, '_>,
+    mailbox: MailboxId,
+    messages: &[AppendMessage],
+) -> Step<AccountReply> {
     let mut mailbox = Mailbox::open(change, mailbox)?;
     if messages.is_empty() {
         return Ok(AccountReply::Uids(UidMap::default()));
@@ -35,6 +40,21 @@ pub(super) fn append(change: &mut Change<'_, '_>, mailbox: MailboxId, messages: 
     keywords.close(change);
     mailbox.close(change);
     Ok(AccountReply::Uids(map))
+}
+
+/// Imports a message once per key: what was imported or delivered under that key within the window is passed over.
+pub(super) fn import(
+    change: &mut Change<'_, '_>,
+    mailbox: MailboxId,
+    message: &AppendMessage,
+    key: &KeyedHash,
+) -> Step<AccountReply> {
+    Mailbox::open(change, mailbox)?;
+    if repeats::seen(&change.tx.view(), change.keys, change.stamp, key)? {
+        return Ok(AccountReply::Uids(UidMap::default()));
+    }
+    repeats::remember(change.tx, change.keys, change.stamp, key)?;
+    append(change, mailbox, std::slice::from_ref(message))
 }
 
 fn incoming<'m>(message: &'m AppendMessage, no_prefix: &'m Sealed) -> Incoming<'m> {

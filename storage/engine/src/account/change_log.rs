@@ -70,18 +70,14 @@ pub(super) fn after(
         return Ok(None);
     }
     let mut rows = Vec::new();
-    view.visit_records(
-        &keys.changes_after(since),
-        Direction::Forward,
-        |mut fields, changed: Vec<Changed>| {
-            fields.u64()?;
-            let modseq = ModSeq::new(fields.u64()?);
-            if !rows.is_empty() && rows.len() + changed.len() > rows_max {
-                return Ok(ControlFlow::Break(()));
-            }
-            rows.extend(changed.into_iter().map(|changed| (modseq, changed)));
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
+    view.visit_records(&keys.changes_after(since), Direction::Forward, |mut fields, changed: Vec<Changed>| {
+        fields.u64()?;
+        let modseq = ModSeq::new(fields.u64()?);
+        if !rows.is_empty() && rows.len() + changed.len() > rows_max {
+            return Ok(ControlFlow::Break(()));
+        }
+        rows.extend(changed.into_iter().map(|changed| (modseq, changed)));
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(Some(rows))
 }

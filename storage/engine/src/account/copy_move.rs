@@ -18,14 +18,24 @@ use super::{
 };
 
 /// COPY.
-pub(super) fn copy_messages(change: &mut Change<'_, '_>, from: MailboxId, uids: &UidSet, to: MailboxId) -> Step<AccountReply> {
+pub(super) fn copy_messages(
+    change: &mut Change<'_, '_>,
+    from: MailboxId,
+    uids: &UidSet,
+    to: MailboxId,
+) -> Step<AccountReply> {
     let (_source, target) = (Mailbox::open(change, from)?, Mailbox::open(change, to)?);
     let found = instances::all(&change.tx.view(), change.keys, from, uids)?;
     place(change, found, target)
 }
 
 /// MOVE.
-pub(super) fn move_messages(change: &mut Change<'_, '_>, from: MailboxId, uids: &UidSet, to: MailboxId) -> Step<AccountReply> {
+pub(super) fn move_messages(
+    change: &mut Change<'_, '_>,
+    from: MailboxId,
+    uids: &UidSet,
+    to: MailboxId,
+) -> Step<AccountReply> {
     let mut source = Mailbox::open(change, from)?;
     Mailbox::open(change, to)?;
     let found = instances::all(&change.tx.view(), change.keys, from, uids)?;

@@ -47,8 +47,7 @@ fn deliver_to(tx: &mut Tx<'_>, stamp: UnixMillis, deliver: &Deliver, to: &Delive
         }
         repeats::remember(change.tx, change.keys, stamp, key)?;
     }
-    let incoming =
-        Incoming { message: &deliver.message, prefix: &to.prefix, prefix_size_bytes: to.prefix_size_bytes };
+    let incoming = Incoming { message: &deliver.message, prefix: &to.prefix, prefix_size_bytes: to.prefix_size_bytes };
     if deliver.quota == QuotaRule::Enforced {
         emails::check_quota(&change, &[incoming])?;
     }

@@ -77,7 +77,10 @@ pub(super) fn create(change: &mut Change<'_, '_>, incoming: Incoming<'_>) -> Res
 }
 
 /// Instances of these emails were taken out: logs it, and removes the emails that sit nowhere any more.
-pub(super) fn after_taking_out(change: &mut Change<'_, '_>, emails: impl IntoIterator<Item = EmailId>) -> Result<(), EngineError> {
+pub(super) fn after_taking_out(
+    change: &mut Change<'_, '_>,
+    emails: impl IntoIterator<Item = EmailId>,
+) -> Result<(), EngineError> {
     let distinct: BTreeSet<EmailId> = emails.into_iter().collect();
     for email in distinct {
         if instances::of_email(&change.tx.view(), change.keys, email, 1)?.is_empty() {
@@ -108,5 +111,8 @@ fn remove(change: &mut Change<'_, '_>, email: EmailId) -> Result<(), EngineError
 }
 
 fn missing(change: &Change<'_, '_>, email: EmailId) -> EngineError {
-    EngineError::Inconsistent(format!("account {}: email {email} has instances but not all of its rows", change.keys.account()))
+    EngineError::Inconsistent(format!(
+        "account {}: email {email} has instances but not all of its rows",
+        change.keys.account()
+    ))
 }

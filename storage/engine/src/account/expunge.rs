@@ -16,7 +16,12 @@ use super::{
 use crate::EngineError;
 
 /// Expunges messages of `uids`: those with `\Deleted`, or all.
-pub(super) fn expunge(change: &mut Change<'_, '_>, mailbox: MailboxId, uids: &UidSet, deleted_only: bool) -> Step<AccountReply> {
+pub(super) fn expunge(
+    change: &mut Change<'_, '_>,
+    mailbox: MailboxId,
+    uids: &UidSet,
+    deleted_only: bool,
+) -> Step<AccountReply> {
     let mut mailbox = Mailbox::open(change, mailbox)?;
     let gone = if deleted_only {
         with_deleted(change, &mailbox, uids)?
@@ -32,7 +37,11 @@ pub(super) fn expunge(change: &mut Change<'_, '_>, mailbox: MailboxId, uids: &Ui
 }
 
 /// The messages with `\Deleted`. The counter says how many there are: the walk ends with the last one.
-fn with_deleted(change: &Change<'_, '_>, mailbox: &Mailbox, uids: &UidSet) -> Result<Vec<(Uid, Instance)>, EngineError> {
+fn with_deleted(
+    change: &Change<'_, '_>,
+    mailbox: &Mailbox,
+    uids: &UidSet,
+) -> Result<Vec<(Uid, Instance)>, EngineError> {
     let mut found = Vec::new();
     if mailbox.counters.deleted == 0 {
         return Ok(found);

@@ -18,7 +18,7 @@ use super::{
 /// What a STORE asks for.
 pub(super) struct Store<'c> {
     pub(super) uids: &'c UidSet,
-    pub(super) change: FlagChange,
+    pub(super) how: FlagChange,
     pub(super) flags: &'c Flags,
     pub(super) unchanged_since: Option<ModSeq>,
 }
@@ -52,7 +52,7 @@ pub(super) fn store(change: &mut Change<'_, '_>, mailbox: MailboxId, store: &Sto
 }
 
 fn wanted(store: &Store<'_>, before: &Flags) -> Flags {
-    match store.change {
+    match store.how {
         FlagChange::Replace => store.flags.clone(),
         FlagChange::Add => before.clone().plus(store.flags),
         FlagChange::Remove => before.clone().minus(store.flags),

@@ -17,11 +17,14 @@ use super::{
 use crate::{EngineError, keys::Table, tx::ReadView};
 
 /// One mailbox; `None` when there is none. Four reads, whatever it holds.
-pub(super) fn of(view: &ReadView<'_>, keys: AccountKeys, mailbox: MailboxId) -> Result<Option<MailboxInfo>, EngineError> {
+pub(super) fn of(
+    view: &ReadView<'_>,
+    keys: AccountKeys,
+    mailbox: MailboxId,
+) -> Result<Option<MailboxInfo>, EngineError> {
     let Some(row) = view.get_record::<MailboxRow>(&keys.mailbox(Table::Mailbox, mailbox))? else { return Ok(None) };
-    let counters = view
-        .get_record(&keys.mailbox(Table::MailboxCounters, mailbox))?
-        .ok_or_else(|| no_counters(keys, mailbox))?;
+    let counters =
+        view.get_record(&keys.mailbox(Table::MailboxCounters, mailbox))?.ok_or_else(|| no_counters(keys, mailbox))?;
     let subscribed = view.contains(&keys.subscription(&row.name))?;
     Ok(Some(info(mailbox, row, counters, keywords::listed(view, keys, mailbox)?, subscribed)))
 }

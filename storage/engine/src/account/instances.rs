@@ -40,7 +40,13 @@ impl Mailbox {
     }
 
     /// Puts an email under the next UID.
-    pub(super) fn place(&mut self, change: &mut Change<'_, '_>, email: EmailId, size_bytes: u64, flags: Flags) -> Step<Uid> {
+    pub(super) fn place(
+        &mut self,
+        change: &mut Change<'_, '_>,
+        email: EmailId,
+        size_bytes: u64,
+        flags: Flags,
+    ) -> Step<Uid> {
         let uid = self.counters.uid_next;
         if uid.next() == uid {
             return Err(AccountRefusal::NoUidsLeft.into());
@@ -55,7 +61,11 @@ impl Mailbox {
     }
 
     /// Takes instances out and remembers their UIDs as expunged. Their emails are left to the caller.
-    pub(super) fn take_out(&mut self, change: &mut Change<'_, '_>, gone: &[(Uid, Instance)]) -> Result<(), EngineError> {
+    pub(super) fn take_out(
+        &mut self,
+        change: &mut Change<'_, '_>,
+        gone: &[(Uid, Instance)],
+    ) -> Result<(), EngineError> {
         for (uid, instance) in gone {
             self.counters.subtract(instance);
             change.tx.delete(change.keys.instance(self.id, *uid));

@@ -21,7 +21,11 @@ use crate::{EngineError, keys::Table};
 pub(super) const INBOX: MailboxId = MailboxId::new(1);
 
 /// CREATE, with the parents that are missing.
-pub(super) fn create(change: &mut Change<'_, '_>, name: &MailboxName, special_use: Option<SpecialUse>) -> Step<MailboxId> {
+pub(super) fn create(
+    change: &mut Change<'_, '_>,
+    name: &MailboxName,
+    special_use: Option<SpecialUse>,
+) -> Step<MailboxId> {
     if names::find(&change.tx.view(), change.keys, name)?.is_some() {
         return Err(AccountRefusal::MailboxExists.into());
     }
@@ -47,7 +51,11 @@ pub(super) fn create_parents(change: &mut Change<'_, '_>, name: &MailboxName) ->
 }
 
 /// Makes one mailbox whose name is free and whose parent exists.
-pub(super) fn make(change: &mut Change<'_, '_>, name: &MailboxName, special_use: Option<SpecialUse>) -> Step<MailboxId> {
+pub(super) fn make(
+    change: &mut Change<'_, '_>,
+    name: &MailboxName,
+    special_use: Option<SpecialUse>,
+) -> Step<MailboxId> {
     if change.row.mailboxes as usize >= MAILBOXES_MAX {
         return Err(AccountRefusal::TooMany(MAILBOXES_MAX as u64).into());
     }

@@ -4,10 +4,14 @@
 
 use securanet_model::{
     RequestId, UnixMillis,
-    account::{AccountRefusal, AccountReply},
+    account::{AccountRef, AccountRefusal, AccountReply},
 };
 
-use super::{change::Step, records::MaildropLock, tables::AccountKeys};
+use super::{
+    change::{Step, row_of},
+    records::MaildropLock,
+    tables::AccountKeys,
+};
 use crate::{
     EngineError,
     tx::{ReadView, Tx},
@@ -17,7 +21,14 @@ use crate::{
 const LEASE_MILLIS_MAX: u64 = 10 * 60 * 1000;
 
 /// Takes or renews the lock; a lease that reaches too far is shortened.
-pub(super) fn lock(tx: &mut Tx<'_>, keys: AccountKeys, stamp: UnixMillis, session: RequestId, until: UnixMillis) -> Step<AccountReply> {
+pub(super) fn lock(
+    tx: &mut Tx<'_>,
+    stamp: UnixMillis,
+    account: AccountRef,
+    session: RequestId,
+    until: UnixMillis,
+) -> Step<AccountReply> {
+    let keys = keys_of(tx, account)?;
     if holder(&tx.view(), keys, stamp)?.is_some_and(|holder| holder != session) {
         return Err(AccountRefusal::Locked.into());
     }
@@ -27,7 +38,8 @@ pub(super) fn lock(tx: &mut Tx<'_>, keys: AccountKeys, stamp: UnixMillis, sessio
 }
 
 /// Gives the lock back, if the session holds it.
-pub(super) fn unlock(tx: &mut Tx<'_>, keys: AccountKeys, session: RequestId) -> Step<AccountReply> {
+pub(super) fn unlock(tx: &mut Tx<'_>, account: AccountRef, session: RequestId) -> Step<AccountReply> {
+    let keys = keys_of(tx, account)?;
     let lock: Option<MaildropLock> = tx.get_record(&keys.maildrop_lock())?;
     if lock.is_some_and(|lock| lock.session == session) {
         tx.delete(keys.maildrop_lock());
@@ -36,7 +48,16 @@ pub(super) fn unlock(tx: &mut Tx<'_>, keys: AccountKeys, session: RequestId) -> 
 }
 
 /// Who holds the lock at `now`.
-pub(super) fn holder(view: &ReadView<'_>, keys: AccountKeys, now: UnixMillis) -> Result<Option<RequestId>, EngineError> {
+pub(super) fn holder(
+    view: &ReadView<'_>,
+    keys: AccountKeys,
+    now: UnixMillis,
+) -> Result<Option<RequestId>, EngineError> {
     let lock: Option<MaildropLock> = view.get_record(&keys.maildrop_lock())?;
     Ok(lock.filter(|lock| now < lock.until).map(|lock| lock.session))
+}
+
+fn keys_of(tx: &Tx<'_>, account: AccountRef) -> Step<AccountKeys> {
+    row_of(&tx.view(), account)?;
+    Ok(AccountKeys::new(tx.view().space(), account.id))
 }

@@ -17,7 +17,11 @@ use crate::{
 };
 
 /// The mailbox of this name.
-pub(super) fn find(view: &ReadView<'_>, keys: AccountKeys, name: &MailboxName) -> Result<Option<MailboxId>, EngineError> {
+pub(super) fn find(
+    view: &ReadView<'_>,
+    keys: AccountKeys,
+    name: &MailboxName,
+) -> Result<Option<MailboxId>, EngineError> {
     view.get_record(&keys.name(name))
 }
 

@@ -22,7 +22,12 @@ fn day(stamp: UnixMillis) -> u32 {
 }
 
 /// Whether the message was delivered to the account within the window before `stamp`.
-pub(super) fn seen(view: &ReadView<'_>, keys: AccountKeys, stamp: UnixMillis, key: &KeyedHash) -> Result<bool, EngineError> {
+pub(super) fn seen(
+    view: &ReadView<'_>,
+    keys: AccountKeys,
+    stamp: UnixMillis,
+    key: &KeyedHash,
+) -> Result<bool, EngineError> {
     let today = day(stamp);
     for day in today.saturating_sub(DAYS_BACK)..=today {
         let delivered: Option<UnixMillis> = view.get_record(&keys.repeat(day, key))?;
@@ -42,7 +47,12 @@ pub(super) fn count(tx: &mut Tx<'_>) -> Result<(), EngineError> {
 }
 
 /// The message was delivered now.
-pub(super) fn remember(tx: &mut Tx<'_>, keys: AccountKeys, stamp: UnixMillis, key: &KeyedHash) -> Result<(), EngineError> {
+pub(super) fn remember(
+    tx: &mut Tx<'_>,
+    keys: AccountKeys,
+    stamp: UnixMillis,
+    key: &KeyedHash,
+) -> Result<(), EngineError> {
     collect(tx, stamp)?;
     tx.put_record(keys.repeat(day(stamp), key), &stamp);
     Ok(())

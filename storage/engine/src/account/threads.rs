@@ -62,7 +62,12 @@ pub(super) fn leave(change: &mut Change<'_, '_>, keys: &[KeyedHash]) -> Result<(
                 change.tx.put_record(row_key, &ThreadKey { messages: row.messages - 1, ..row });
             }
             Some(_) => change.tx.delete(row_key),
-            None => return Err(EngineError::Inconsistent(format!("account {}: a message's thread key has no row", change.keys.account()))),
+            None => {
+                return Err(EngineError::Inconsistent(format!(
+                    "account {}: a message's thread key has no row",
+                    change.keys.account()
+                )));
+            }
         }
     }
     Ok(())

@@ -83,7 +83,8 @@ pub enum Delivered {
 pub enum DeliverReply {
     /// One outcome per recipient, in order.
     Outcomes(Vec<Delivered>),
-    /// This key was applied before: nothing was done now.
+    /// This key was applied before and every recipient has the message: nothing was done now. (A repeat of a
+    /// delivery that refused somebody gets its `Outcomes` again.)
     AlreadyApplied,
     /// The key is settled at its queue, or further ahead than the window: a late or broken sender.
     KeyRefused,

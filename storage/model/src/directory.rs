@@ -197,7 +197,8 @@ pub enum DirectoryCommand {
         /// New quota.
         quota: Option<Quota>,
     },
-    /// Removes an account and all aliases that lead to it; its mailboxes are removed in its shard.
+    /// Removes an account and whatever named its address: aliases that lead to it go too, lists lose it as a
+    /// member or owner, domains as their catch-all. Its mailboxes are removed in its shard.
     DeleteAccount {
         /// Which.
         account: AccountId,
@@ -227,14 +228,14 @@ pub enum DirectoryCommand {
     },
     /// Adds an alias; its target must exist and be ours.
     CreateAlias(Alias),
-    /// Removes an alias.
+    /// Removes an alias, and whatever named its address as [`Self::DeleteAccount`] does.
     DeleteAlias {
         /// Which.
         address: Address,
     },
     /// Adds a list or replaces an existing one's members and owner.
     PutList(List),
-    /// Removes a list.
+    /// Removes a list, and whatever named its address as [`Self::DeleteAccount`] does.
     DeleteList {
         /// Which.
         address: Address,
@@ -308,9 +309,13 @@ pub enum DirectoryRefusal {
     /// A policy that does not exist or a value that does not fit.
     #[error(transparent)]
     Policy(PolicyError),
+    /// A value that no directory could keep.
+    #[error("{0}")]
+    Invalid(String),
 }
 
-/// Where a page of a listing begins and how long it is.
+/// Where a page of a listing begins and how long it is. A page may be shorter than asked for (rows can be
+/// large); the listing ends with the empty page. Addresses are sorted by domain, then by local part.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Page {
     /// The canonical text of the last row of the page before; `None`: the first page.

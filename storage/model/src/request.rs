@@ -47,7 +47,8 @@ pub struct Execute {
     pub group: GroupId,
     /// The same on each try, so that a repeat gets the first try's reply.
     pub request: RequestId,
-    /// After this nobody waits any more; at most [`crate::limits::REQUEST_DEADLINE_MILLIS_MAX`] away.
+    /// After this nobody waits any more; at most [`crate::limits::REQUEST_DEADLINE_MILLIS_MAX`] away. The same
+    /// on each try: a repeat is recognised by request id and deadline together.
     pub deadline: UnixMillis,
     /// What to do. Each is applied by itself: a refused one does not undo the others.
     pub commands: Vec<Command>,

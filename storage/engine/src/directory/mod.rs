@@ -1,23 +1,133 @@
-//! Group 0.
+//! Group 0, the directory: domains, accounts, addresses, lists, credentials and policies.
+//!
+//! Written at human rate, read at traffic rate: commands check and cascade so that queries need not. Every
+//! address of ours is one row of [`Table::Address`] that says what it is, which makes addresses unique across
+//! accounts, aliases and lists; who names an address stands in [`Table::Referrer`] ([`references`]).
+//!
+//! Invariants, checked by the tests after each command: ids only grow; an address has exactly one row and its
+//! thing exists; a target, member, owner or catch-all exists; no alias or list leads back to itself, none is
+//! deeper than [`ALIAS_DEPTH_MAX`] or names more than [`GROUP_MEMBERS_MAX`] members, nested ones included.
+//!
+//! [`ALIAS_DEPTH_MAX`]: securanet_model::limits::ALIAS_DEPTH_MAX
+//! [`GROUP_MEMBERS_MAX`]: securanet_model::limits::GROUP_MEMBERS_MAX
+
+mod accounts;
+mod addresses;
+mod aliases;
+mod check;
+mod cluster;
+mod credentials;
+mod domains;
+mod lists;
+mod pages;
+mod policies;
+mod references;
+mod resolve;
 
 use securanet_model::{
     UnixMillis,
-    directory::{DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryReply},
+    directory::{DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryRefusal, DirectoryReply},
+    request::Topic,
 };
 
 use crate::{
     EngineError,
+    keys::Table,
     tx::{ReadView, Tx},
 };
 
-pub(crate) fn apply(
-    _tx: &mut Tx<'_>,
-    _clock: UnixMillis,
-    _command: &DirectoryCommand,
-) -> Result<DirectoryReply, EngineError> {
-    Err(EngineError::Inconsistent("not built yet".to_owned()))
+/// Why a command was not done: refused by the directory's rules, or the engine cannot go on.
+#[derive(Debug)]
+enum Failure {
+    Refused(DirectoryRefusal),
+    Engine(EngineError),
 }
 
-pub(crate) fn answer(_view: &ReadView<'_>, _query: &DirectoryQuery) -> Result<DirectoryAnswer, EngineError> {
-    Err(EngineError::Inconsistent("not built yet".to_owned()))
+impl From<DirectoryRefusal> for Failure {
+    fn from(refusal: DirectoryRefusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+type Outcome = Result<DirectoryReply, Failure>;
+
+/// Applies a command. A refusal may leave changes behind in `tx`: whoever calls rolls back.
+pub(crate) fn apply(
+    tx: &mut Tx<'_>,
+    clock: UnixMillis,
+    command: &DirectoryCommand,
+) -> Result<DirectoryReply, EngineError> {
+    match run(tx, clock, command) {
+        Ok(reply) => {
+            tx.touch(Topic::Directory);
+            Ok(reply)
+        }
+        Err(Failure::Refused(refusal)) => Ok(DirectoryReply::Refused(refusal)),
+        Err(Failure::Engine(error)) => Err(error),
+    }
+}
+
+fn run(tx: &mut Tx<'_>, clock: UnixMillis, command: &DirectoryCommand) -> Outcome {
+    use DirectoryCommand as C;
+    if let C::Initialise { cluster, content_key, login_key, shards } = command {
+        return cluster::initialise(tx, (*cluster, *content_key, *login_key, *shards));
+    }
+    let Some(cluster) = cluster::get(&tx.view())? else {
+        return Err(DirectoryRefusal::NotInitialised.into());
+    };
+    match command {
+        C::Initialise { .. } => Err(DirectoryRefusal::AlreadyInitialised.into()),
+        C::CreateDomain { tenant, name } => domains::create(tx, *tenant, name),
+        C::UpdateDomain { name, catch_all, quota } => domains::update(tx, name, catch_all.as_ref(), *quota),
+        C::DeleteDomain { name } => domains::delete(tx, name),
+        C::CreateAccount { address, display_name, password, quota } => {
+            let new = accounts::NewAccount { address, display_name, password: password.as_ref(), quota: *quota };
+            accounts::create(tx, clock, &cluster, &new)
+        }
+        C::UpdateAccount { account, display_name, status, quota } => {
+            accounts::update(tx, *account, display_name.as_deref(), *status, *quota)
+        }
+        C::DeleteAccount { account } => accounts::delete(tx, *account),
+        C::SetPassword { account, password } => credentials::set_password(tx, *account, password.as_ref()),
+        C::AddAppPassword { account, label, verifiers } => {
+            credentials::add_app_password(tx, clock, *account, label, verifiers)
+        }
+        C::RemoveAppPassword { account, id } => credentials::remove_app_password(tx, *account, *id),
+        C::CreateAlias(alias) => aliases::create(tx, alias),
+        C::DeleteAlias { address } => aliases::delete(tx, address),
+        C::PutList(list) => lists::put(tx, list),
+        C::DeleteList { address } => lists::delete(tx, address),
+        C::SetPolicy { key, scope, value } => policies::set(tx, key, *scope, value.as_deref()),
+    }
+}
+
+/// Answers a query.
+pub(crate) fn answer(view: &ReadView<'_>, query: &DirectoryQuery) -> Result<DirectoryAnswer, EngineError> {
+    use DirectoryAnswer as A;
+    use DirectoryQuery as Q;
+    Ok(match query {
+        Q::Cluster => A::Cluster(cluster::get(view)?),
+        Q::Resolve(address) => A::Resolution(resolve::resolve(view, address)?),
+        Q::ResolvePostmaster => A::Resolution(resolve::postmaster(view)?),
+        Q::Credentials(login) => A::Credentials(credentials::by_login(view, login)?.map(Box::new)),
+        Q::AccountById(account) => A::Account(accounts::get(view, *account)?),
+        Q::AccountByAddress(address) => A::Account(accounts::by_address(view, address)?),
+        Q::Domain(name) => A::Domain(domains::get(view, name)?),
+        Q::Domains(page) => A::Domains(pages::domains(view, page)?),
+        Q::Accounts(domain, page) => A::Accounts(pages::accounts(view, domain.as_ref(), page)?),
+        Q::Aliases(page) => A::Aliases(pages::addressed(view, Table::Alias, page)?),
+        Q::Lists(page) => A::Lists(pages::addressed(view, Table::List, page)?),
+        Q::List(address) => A::List(lists::get(view, address)?),
+        Q::Policy(key, scope) => A::Policy(policies::effective(view, key, *scope)?),
+        Q::Policies => A::Policies(policies::all(view)?),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Bounds on how aliases and lists lead to each other, checked when one of them changes.
+//!
+//! What changed is one address; the check looks down from it (does it lead back to itself, how deep) and up (who
+//! leads to it: their depth and their number of members grow with it). Queries may then walk freely.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use securanet_model::{
+    Address,
+    directory::DirectoryRefusal,
+    limits::{ALIAS_DEPTH_MAX, GROUP_MEMBERS_MAX},
+};
+
+use super::{
+    Failure,
+    addresses::{self, AddressRow},
+    aliases, lists,
+    references::{self, Referrer},
+};
+use crate::{EngineError, tx::ReadView};
+
+/// Aliases and lists that may lead, directly or not, to an alias or list that is changed.
+const ABOVE_MAX: usize = 1000;
+
+/// Members looked at in one check, over all lists above: keeps one command from holding the group for long.
+const MEMBERS_CHECKED_MAX: usize = 200_000;
+
+/// Where an address leads in one step: an alias's target, a list's members.
+pub(super) fn next(view: &ReadView<'_>, address: &Address, row: AddressRow) -> Result<Vec<Address>, EngineError> {
+    Ok(match row {
+        AddressRow::Account(_) => Vec::new(),
+        AddressRow::Alias => aliases::get(view, address)?.map(|alias| alias.target).into_iter().collect(),
+        AddressRow::List => lists::get(view, address)?.map(|list| list.members).unwrap_or_default(),
+    })
+}
+
+/// Checks the bounds around an alias or a list that was just written.
+pub(super) fn after_change(view: &ReadView<'_>, changed: &Address) -> Result<(), Failure> {
+    let below = Below { view, changed, depths: BTreeMap::new() }.depth(changed, ALIAS_DEPTH_MAX)?;
+    let (above, lists_above) = depth_above(view, changed)?;
+    if above + below > ALIAS_DEPTH_MAX {
+        return Err(too_many("levels of aliases and lists", ALIAS_DEPTH_MAX));
+    }
+    let mut checked = 0;
+    for list in std::iter::once(changed).chain(&lists_above) {
+        checked += members(view, list)?;
+        if checked > MEMBERS_CHECKED_MAX {
+            return Err(too_many("members in the lists that this one is on", MEMBERS_CHECKED_MAX));
+        }
+    }
+    Ok(())
+}
+
+/// How far it is from an address to the farthest account.
+struct Below<'a> {
+    view: &'a ReadView<'a>,
+    changed: &'a Address,
+    depths: BTreeMap<String, usize>,
+}
+
+impl Below<'_> {
+    fn depth(&mut self, address: &Address, levels_left: usize) -> Result<usize, Failure> {
+        let Some(found) = addresses::find(self.view, address)? else { return Ok(0) };
+        let name = found.address.canonical();
+        if let Some(&depth) = self.depths.get(&name) {
+            return Ok(depth);
+        }
+        let mut depth = 0;
+        for target in next(self.view, &found.address, found.row)? {
+            let target_row = addresses::find(self.view, &target)?;
+            if target_row.is_some_and(|found| found.address == *self.changed) {
+                return Err(DirectoryRefusal::Loop(self.changed.clone()).into());
+            }
+            if levels_left == 0 {
+                return Err(too_many("levels of aliases and lists", ALIAS_DEPTH_MAX));
+            }
+            depth = depth.max(1 + self.depth(&target, levels_left - 1)?);
+        }
+        self.depths.insert(name, depth);
+        Ok(depth)
+    }
+}
+
+/// How many aliases and lists stand above each other over an address, and which lists these are.
+fn depth_above(view: &ReadView<'_>, address: &Address) -> Result<(usize, Vec<Address>), Failure> {
+    let mut depths: BTreeMap<String, usize> = BTreeMap::new();
+    let mut lists_above: BTreeMap<String, Address> = BTreeMap::new();
+    let mut level = vec![address.clone()];
+    let mut depth = 0;
+    // A level deeper than the bound is refused by the caller, so there is no need to look further.
+    while !level.is_empty() && depth <= ALIAS_DEPTH_MAX {
+        let mut next_level = BTreeMap::new();
+        for address in &level {
+            for reference in references::to(view, address)? {
+                let (Referrer::Alias(above) | Referrer::Member(above)) = &reference.by else { continue };
+                if matches!(reference.by, Referrer::Member(_)) {
+                    lists_above.insert(above.canonical(), above.clone());
+                }
+                depths.insert(above.canonical(), depth + 1);
+                next_level.insert(above.canonical(), above.clone());
+            }
+        }
+        if depths.len() > ABOVE_MAX {
+            return Err(too_many("aliases and lists that lead here", ABOVE_MAX));
+        }
+        level = next_level.into_values().collect();
+        depth += 1;
+    }
+    let deepest = depths.values().copied().max().unwrap_or(0);
+    Ok((deepest, lists_above.into_values().collect()))
+}
+
+/// How many members a list names, those of nested lists included; each nested list counts once.
+fn members(view: &ReadView<'_>, list: &Address) -> Result<usize, Failure> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![list.clone()];
+    let mut members = 0;
+    while let Some(address) = open.pop() {
+        let Some(found) = addresses::find(view, &address)? else { continue };
+        if matches!(found.row, AddressRow::Account(_)) || !seen.insert(found.address.canonical()) {
+            continue;
+        }
+        let targets = next(view, &found.address, found.row)?;
+        if found.row == AddressRow::List {
+            members += targets.len();
+        }
+        if members > GROUP_MEMBERS_MAX {
+            return Err(too_many("members of one list, those of nested lists included", GROUP_MEMBERS_MAX));
+        }
+        open.extend(targets);
+    }
+    Ok(members)
+}
+
+fn too_many(what: &str, limit: usize) -> Failure {
+    DirectoryRefusal::TooMany { what: what.to_owned(), limit: limit as u64 }.into()
+}

@@ -57,6 +57,18 @@ pub enum BlobError {
     /// A stored record of content does not decode.
     #[error("stored content does not decode: {0}")]
     Record(#[from] RecordError),
+    /// Stored content cannot be opened: sealed by a newer release, with a key that is not here, or damaged.
+    #[error("stored content cannot be opened: {0}")]
+    Sealed(String),
+    /// The message: it is larger than allowed.
+    #[error("the message is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// Ourselves, for a while: the memory for messages being taken in is in use.
+    #[error("the memory for messages being taken in is in use")]
+    Busy,
     /// The groups could not say which blobs they name.
     #[error("the groups could not be asked for their blobs: {0}")]
     Groups(String),

@@ -246,39 +246,33 @@ mod tests {
     fn rfc_5322_appendix_a_1() {
         check("John Doe <jdoe@machine.example>", &["John Doe|jdoe|machine.example"]);
         check("\"Joe Q. Public\" <john.q.public@example.com>", &["Joe Q. Public|john.q.public|example.com"]);
-        check("Mary Smith <mary@x.test>, jdoe@example.org, Who? <one@y.test>", &[
-            "Mary Smith|mary|x.test",
-            "-|jdoe|example.org",
-            "Who?|one|y.test",
-        ]);
-        check("<boss@nil.test>, \"Giant; \\\"Big\\\" Box\" <sysservices@example.net>", &[
-            "-|boss|nil.test",
-            "Giant; \"Big\" Box|sysservices|example.net",
-        ]);
-        check("A Group:Ed Jones <joe@where.test>,joe@where.test,John <jdoe@one.test>;", &[
-            "-|A Group|-",
-            "Ed Jones|joe|where.test",
-            "-|joe|where.test",
-            "John|jdoe|one.test",
-            "-|-|-",
-        ]);
+        check(
+            "Mary Smith <mary@x.test>, jdoe@example.org, Who? <one@y.test>",
+            &["Mary Smith|mary|x.test", "-|jdoe|example.org", "Who?|one|y.test"],
+        );
+        check(
+            "<boss@nil.test>, \"Giant; \\\"Big\\\" Box\" <sysservices@example.net>",
+            &["-|boss|nil.test", "Giant; \"Big\" Box|sysservices|example.net"],
+        );
+        check(
+            "A Group:Ed Jones <joe@where.test>,joe@where.test,John <jdoe@one.test>;",
+            &["-|A Group|-", "Ed Jones|joe|where.test", "-|joe|where.test", "John|jdoe|one.test", "-|-|-"],
+        );
         check("Undisclosed recipients:;", &["-|Undisclosed recipients|-", "-|-|-"]);
     }
 
     #[test]
     fn rfc_5322_appendix_a_5_and_a_6() {
         check("Pete(A nice \\) chap) <pete(his account)@silly.test(his host)>", &["Pete|pete|silly.test"]);
-        check("A Group(Some people)\r\n :Chris Jones <c@(Chris's host.)public.example>,\r\n joe@example.org;(x)", &[
-            "-|A Group|-",
-            "Chris Jones|c|public.example",
-            "-|joe|example.org",
-            "-|-|-",
-        ]);
+        check(
+            "A Group(Some people)\r\n :Chris Jones <c@(Chris's host.)public.example>,\r\n joe@example.org;(x)",
+            &["-|A Group|-", "Chris Jones|c|public.example", "-|joe|example.org", "-|-|-"],
+        );
         check("Joe Q. Public <john.q.public@example.com>", &["Joe Q. Public|john.q.public|example.com"]);
-        check("Mary Smith <@node.test:mary@example.net>, , jdoe@test   . example", &[
-            "Mary Smith|mary|example.net",
-            "-|jdoe|test.example",
-        ]);
+        check(
+            "Mary Smith <@node.test:mary@example.net>, , jdoe@test   . example",
+            &["Mary Smith|mary|example.net", "-|jdoe|test.example"],
+        );
         check("<@a,@b:c@d>, e@f", &["-|c|d", "-|e|f"]);
     }
 

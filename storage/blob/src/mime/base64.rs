@@ -69,14 +69,13 @@ pub(crate) fn find(text: &[u8]) -> Option<Encoded> {
         let (length, full) = line(&text[at..], line_length, line_break.octets());
         characters += length;
         at += length;
-        let finished = length > 0 && text[at - 1] == b'=';
-        let behind = &text[at..];
-        if !full || finished || !continues(&behind[line_break.octets().len()..]) {
+        if !full || !continues(text[at - 1], &text[at + line_break.octets().len()..]) {
             break at;
         }
         at += line_break.octets().len();
     };
-    let padding = text[start..end].iter().rev().take(2).take_while(|&&octet| octet == b'=').count();
+    let padding = text[start..end].iter().rev().filter(|octet| !matches!(octet, b'\r' | b'\n')).take(2);
+    let padding = padding.take_while(|&&octet| octet == b'=').count();
     let layout = Layout { line_length: line_length as u64, line_break };
     (characters >= 4 && characters.is_multiple_of(4)).then(|| Encoded {
         start,
@@ -95,9 +94,9 @@ fn line(text: &[u8], line_length: usize, line_break: &[u8]) -> (usize, bool) {
     (rest.iter().position(|octet| !is_character(*octet)).unwrap_or(rest.len()), false)
 }
 
-/// Whether the next line is more of the body.
-fn continues(text: &[u8]) -> bool {
-    text.first().is_some_and(|&octet| is_character(octet))
+/// Whether the line behind `last` is more of the body: behind padding only padding is (in very short lines).
+fn continues(last: u8, text: &[u8]) -> bool {
+    text.first().is_some_and(|&octet| if last == b'=' { octet == b'=' } else { is_character(octet) })
 }
 
 const fn is_character(octet: u8) -> bool {
@@ -117,8 +116,8 @@ pub(crate) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     /// Reads `encoded`, which was found in `text`.
-    pub(crate) const fn new(text: &'a [u8], encoded: &Encoded) -> Self {
-        let text = text.split_at(encoded.end).0.split_at(encoded.start).1;
+    pub(crate) fn new(text: &'a [u8], encoded: &Encoded) -> Self {
+        let text = &text[encoded.start..encoded.end];
         let (characters, decoded) = (Vec::new(), Vec::new());
         Self { text, layout: encoded.layout, at: 0, column: 0, characters, decoded, read: 0 }
     }
@@ -250,7 +249,9 @@ mod tests {
     fn each_range_of_each_layout_comes_back() {
         let octets: Vec<u8> = (0..200_u8).map(|n| n.wrapping_mul(167)).collect();
         for size in [1, 2, 3, 4, 5, 56, 57, 58, 113, 114, 115, 200] {
-            for (line_length, line_break) in [(76, "\r\n"), (76, "\n"), (4, "\r\n"), (1, "\n"), (7, "\r\n"), (998, "\n")] {
+            for (line_length, line_break) in
+                [(76, "\r\n"), (76, "\n"), (4, "\r\n"), (1, "\n"), (7, "\r\n"), (998, "\n")]
+            {
                 let text = encode(&octets[..size], line_length, line_break);
                 let (encoded, decoded) = decode(&text).unwrap();
                 assert_eq!((encoded.start, encoded.end, decoded.as_slice()), (0, text.len(), &octets[..size]));
@@ -287,8 +288,17 @@ mod tests {
     #[test]
     fn what_encoding_would_not_give_back_is_refused() {
         for text in [
-            "", "\r\n", "Zm9", "Zm9vYg==Zm9v", "Zm9v\r\nYm", "Zm9vYh==", "Zm 9v", "Zm9v\r\nYm Fy\r\nZm9v", "====",
-            "Zm9vZ\r\nm9\r\n9vZm9v", "Zm8\r\nZm8=",
+            "",
+            "\r\n",
+            "Zm9",
+            "Zm9vYg==Zm9v",
+            "Zm9v\r\nYm",
+            "Zm9vYh==",
+            "Zm 9v",
+            "Zm9v\r\nYm Fy\r\nZm9v",
+            "====",
+            "Zm9vZ\r\nm9\r\n9vZm9v",
+            "Zm8\r\nZm8=",
         ] {
             assert_eq!(decode(text.as_bytes()), None, "{text:?}");
         }

@@ -25,13 +25,14 @@ pub(crate) struct Delimiter {
 /// The boundaries of all multiparts around a place, outermost first.
 pub(crate) struct Boundaries {
     open: Vec<Vec<u8>>,
-    finder: memmem::Finder<'static>,
+    /// Made with the first multipart: most messages have none.
+    finder: Option<memmem::Finder<'static>>,
 }
 
 impl Boundaries {
     /// No multipart is open.
-    pub(crate) fn new() -> Self {
-        Self { open: Vec::new(), finder: memmem::Finder::new(b"\n--") }
+    pub(crate) const fn new() -> Self {
+        Self { open: Vec::new(), finder: None }
     }
 
     /// Opens a multipart; `None` when its boundary is unusable.
@@ -41,6 +42,7 @@ impl Boundaries {
             return None;
         }
         self.open.push(boundary.to_vec());
+        self.finder.get_or_insert_with(|| memmem::Finder::new(b"\n--"));
         Some(self.open.len() - 1)
     }
 
@@ -56,7 +58,12 @@ impl Boundaries {
         let (index, boundary) = self.open.iter().enumerate().filter(fits).max_by_key(|(_, boundary)| boundary.len())?;
         let rest = &text[boundary.len()..];
         let next = memchr(b'\n', rest).map_or(message.len(), |end| message.len() - rest.len() + end + 1);
-        Some(Delimiter { boundary: index, closes: rest.starts_with(b"--"), body_end: before_break(message, line), next })
+        Some(Delimiter {
+            boundary: index,
+            closes: rest.starts_with(b"--"),
+            body_end: before_break(message, line),
+            next,
+        })
     }
 
     /// The first delimiter at or behind `from`, which is the beginning of a line.
@@ -64,8 +71,9 @@ impl Boundaries {
         if self.open.is_empty() {
             return None;
         }
+        let finder = self.finder.as_ref()?;
         self.at(message, from)
-            .or_else(|| self.finder.find_iter(&message[from..]).find_map(|found| self.at(message, from + found + 1)))
+            .or_else(|| finder.find_iter(&message[from..]).find_map(|found| self.at(message, from + found + 1)))
     }
 }
 

@@ -47,18 +47,13 @@ impl Name {
             6 => &[("Sender", Self::Sender)],
             7 => &[("Subject", Self::Subject)],
             8 => &[("Reply-To", Self::ReplyTo), ("Received", Self::Received)],
-            10 => &[
-                ("Message-ID", Self::MessageId),
-                ("References", Self::References),
-                ("Content-ID", Self::ContentId),
-            ],
+            10 => &[("Message-ID", Self::MessageId), ("References", Self::References), ("Content-ID", Self::ContentId)],
             11 => &[("In-Reply-To", Self::InReplyTo), ("Content-MD5", Self::ContentMd5)],
             12 => &[("Content-Type", Self::ContentType)],
             16 => &[("Content-Language", Self::ContentLanguage), ("Content-Location", Self::ContentLocation)],
-            19 => &[
-                ("Content-Disposition", Self::ContentDisposition),
-                ("Content-Description", Self::ContentDescription),
-            ],
+            19 => {
+                &[("Content-Disposition", Self::ContentDisposition), ("Content-Description", Self::ContentDescription)]
+            }
             25 => &[("Content-Transfer-Encoding", Self::ContentTransferEncoding)],
             _ => &[],
         };

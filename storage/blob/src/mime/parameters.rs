@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn parameters_as_rfc_2045_writes_them() {
         check(" text/plain; charset=us-ascii (Plain text)\r\n", &[("charset", "us-ascii")]);
-        check(" text/plain;\r\n\tcharset=\"us-\\\"ascii\" ; Format = flowed", &[
-            ("charset", "us-\"ascii"),
-            ("format", "flowed"),
-        ]);
+        check(
+            " text/plain;\r\n\tcharset=\"us-\\\"ascii\" ; Format = flowed",
+            &[("charset", "us-\"ascii"), ("format", "flowed")],
+        );
         check("a/b; (c) x (d) = (e) y (f); ;", &[("x", "y")]);
     }
 

@@ -1,0 +1,175 @@
+//! The recipe: how a stored message is put together again, octet for octet.
+//!
+//! A message is a row of segments. A large leaf part is a blob: decoded when it is base64 that encoding gives
+//! back, otherwise as it stands. Everything else is inline, in one run of bytes that the segments cut up in order;
+//! where that run is itself large (a giant header, thousands of small parts) it is a blob too.
+
+use securanet_model::{
+    content::{BlobRef, bytes_field},
+    limits::BLOB_PART_SIZE_BYTES_MIN,
+    record,
+    summary::{Inside, Part},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BlobError,
+    mime::base64::{self, Encoded, Layout},
+};
+
+/// Blobs of one message. The parts beyond stay inline, so that neither the recipe nor the gate that waits for its
+/// blobs grows with what a stranger sends.
+const BLOBS_MAX: usize = 1000;
+/// Inline bytes that ride in the recipe itself; more become a blob.
+pub(crate) const INLINE_SIZE_BYTES_MAX: usize = 64 * 1024;
+
+/// How a message is put together.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Recipe {
+    /// Octets of the message.
+    pub(crate) size_bytes: u64,
+    /// Its segments, in order.
+    pub(crate) segments: Vec<Segment>,
+    /// The bytes of all inline segments.
+    pub(crate) inline: Inline,
+}
+
+/// A stretch of the message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Segment {
+    /// The next bytes of the inline run.
+    Inline {
+        /// How many.
+        size_bytes: u64,
+    },
+    /// A blob as it stands.
+    Raw(BlobRef),
+    /// A blob, base64 encoded.
+    Base64 {
+        /// The decoded bytes.
+        blob: BlobRef,
+        /// How the encoded ones are cut into lines.
+        layout: Layout,
+    },
+}
+
+/// Where the inline bytes are.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Inline {
+    /// Here.
+    Here(#[serde(with = "bytes_field")] Vec<u8>),
+    /// In a blob.
+    Blob(BlobRef),
+}
+
+impl Segment {
+    /// Octets of the message that it gives.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Inline { size_bytes } => *size_bytes,
+            Self::Raw(blob) => blob.size_bytes,
+            Self::Base64 { blob, layout } => layout.encoded_size_bytes(blob.size_bytes),
+        }
+    }
+}
+
+impl Recipe {
+    /// The recipe as a record.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let inline = if let Inline::Here(bytes) = &self.inline { bytes.len() } else { 0 };
+        record::encode_into(self, Vec::with_capacity(inline + 32 + 64 * self.segments.len()))
+    }
+
+    /// The recipe of a record, checked.
+    ///
+    /// # Errors
+    /// [`BlobError::Record`], [`BlobError::Sealed`].
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BlobError> {
+        let recipe: Self = record::decode(bytes)?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Checks what a reader relies on.
+    ///
+    /// # Errors
+    /// [`BlobError::Sealed`] when the recipe contradicts itself.
+    fn check(&self) -> Result<(), BlobError> {
+        let contradiction = |what: &str| Err(BlobError::Sealed(format!("the recipe contradicts itself: {what}")));
+        let (mut inline, mut all) = (0_u64, 0_u64);
+        for segment in &self.segments {
+            match segment {
+                Segment::Base64 { layout, .. } if layout.line_length == 0 => {
+                    return contradiction("lines of no length");
+                }
+                Segment::Inline { size_bytes } => inline = inline.saturating_add(*size_bytes),
+                Segment::Raw(_) | Segment::Base64 { .. } => {}
+            }
+            all = all.saturating_add(segment.size_bytes());
+        }
+        let inline_here = match &self.inline {
+            Inline::Here(bytes) => bytes.len() as u64,
+            Inline::Blob(blob) => blob.size_bytes,
+        };
+        if inline != inline_here {
+            return contradiction("its inline segments");
+        }
+        if all != self.size_bytes { contradiction("its size") } else { Ok(()) }
+    }
+}
+
+/// A stretch of a message that is being taken apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Piece<'a> {
+    /// Stays inline.
+    Inline(&'a [u8]),
+    /// Becomes a blob as it stands.
+    Raw(&'a [u8]),
+    /// Becomes a decoded blob if it decodes; a body with a base64 stretch in it.
+    Base64(&'a [u8], Encoded),
+}
+
+/// Cuts a message into pieces; together they are the message.
+pub(crate) fn cut<'a>(message: &'a [u8], structure: &Part) -> Vec<Piece<'a>> {
+    let mut leaves = Vec::new();
+    collect_large_leaves(structure, &mut leaves);
+    let mut pieces = Vec::with_capacity(2 * leaves.len() + 1);
+    let mut at = 0;
+    for leaf in leaves {
+        let Ok(start) = usize::try_from(leaf.body_offset) else { continue };
+        let Some(body) = message.get(start..start + leaf.body_size_bytes as usize).filter(|_| start >= at) else {
+            continue;
+        };
+        push_inline(&mut pieces, &message[at..start]);
+        pieces.push(match base64::find(body).filter(|found| leaf.encoding == b"BASE64" && is_worth_it(body, found)) {
+            Some(encoded) => Piece::Base64(body, encoded),
+            None => Piece::Raw(body),
+        });
+        at = start + body.len();
+    }
+    push_inline(&mut pieces, &message[at..]);
+    pieces
+}
+
+fn push_inline<'a>(pieces: &mut Vec<Piece<'a>>, bytes: &'a [u8]) {
+    if !bytes.is_empty() {
+        pieces.push(Piece::Inline(bytes));
+    }
+}
+
+/// What stands around the encoded stretch stays inline, so it must be small.
+const fn is_worth_it(body: &[u8], encoded: &Encoded) -> bool {
+    let around = body.len() - (encoded.end - encoded.start);
+    encoded.end - encoded.start >= BLOB_PART_SIZE_BYTES_MIN as usize && around < BLOB_PART_SIZE_BYTES_MIN as usize / 4
+}
+
+fn collect_large_leaves<'p>(part: &'p Part, leaves: &mut Vec<&'p Part>) {
+    match &part.inside {
+        Inside::Parts(parts) => parts.iter().for_each(|part| collect_large_leaves(part, leaves)),
+        Inside::Message(message) => collect_large_leaves(&message.1, leaves),
+        Inside::Nothing if part.body_size_bytes >= BLOB_PART_SIZE_BYTES_MIN && leaves.len() < BLOBS_MAX => {
+            leaves.push(part);
+        }
+        Inside::Nothing => {}
+    }
+}

@@ -12,4 +12,4 @@ pub mod memory;
 pub mod port;
 pub mod rocks;
 
-pub use port::{Direction, Durability, KeyRange, KeyValue, KvError, Read, Row, WriteBatch};
+pub use port::{Direction, Durability, KeyRange, KeyValue, KvError, Read, Row, Visit, WriteBatch};

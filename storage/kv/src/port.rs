@@ -24,12 +24,19 @@ pub enum KvError {
         /// What was found.
         message: String,
     },
+    /// The caller: rows to ingest do not ascend strictly.
+    #[error("{path}: rows to ingest must ascend and be distinct")]
+    Unordered {
+        /// Which store.
+        path: String,
+    },
 }
 
 /// When a write survives a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
-    /// From the next [`KeyValue::flush`] on; writes since the last one vanish together, none of them alone.
+    /// From the next [`KeyValue::flush`] on. Of writes since the last one none survives without all before it,
+    /// and none in parts; the disk may keep some of them by itself (a full write buffer).
     Volatile,
     /// From the next [`KeyValue::sync`] on; of writes since the last one a prefix may survive.
     Buffered,
@@ -89,6 +96,9 @@ pub fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(next)
 }
 
+/// Is shown each row of a visit (key, value) and says whether it wants the next.
+pub type Visit<'a> = &'a mut (dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a);
+
 /// Reading: of the store as it is, or of a snapshot of it.
 pub trait Read: Send + Sync {
     /// The value of a key.
@@ -101,12 +111,7 @@ pub trait Read: Send + Sync {
     ///
     /// # Errors
     /// [`KvError`] of the disk.
-    fn visit(
-        &self,
-        range: &KeyRange,
-        direction: Direction,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), KvError>;
+    fn visit(&self, range: &KeyRange, direction: Direction, visit: Visit<'_>) -> Result<(), KvError>;
 
     /// At most `rows_max` rows in order.
     ///
@@ -225,10 +230,11 @@ pub trait KeyValue: Read + 'static {
     /// The store as it is now, unmoved by later writes. O(1).
     fn snapshot(&self) -> Box<dyn Read>;
 
-    /// Adds rows (ascending, distinct keys) as durable data, past the log. For snapshots of other replicas.
+    /// Adds rows (ascending, distinct keys) as durable data, past the log: all of them or none. They replace rows
+    /// of the same keys. For snapshots of other replicas.
     ///
     /// # Errors
-    /// [`KvError`] of the disk.
+    /// [`KvError::Unordered`]; those of the disk.
     fn ingest(&self, rows: &mut dyn Iterator<Item = Row>) -> Result<(), KvError>;
 
     /// Octets that the store takes on disk, its logs included; an estimate.

@@ -1,1 +1,43 @@
-//! securanet-raft.
+//! Replication: groups of replicas that agree on a log of commands, and the log, state and snapshots under them.
+//!
+//! openraft is named in this crate only. On one node each group has one voter, and still every write is a command
+//! that goes through it: proposed, fsynced in the log, applied, answered. The cluster adds a network, not another
+//! write path.
+//!
+//! A request's way: [`Groups::execute`] checks that the blobs it names are here, a group's batcher gathers what
+//! waits into one proposal, openraft appends it, the syncing thread of the log makes it durable together with
+//! what other groups have, openraft commits it, the state machine applies it with the engine and answers.
+//!
+//! It knows nothing of gateways: `node` puts their store interface over [`Groups`].
+//!
+//! Invariants: vote durable before it is answered; entry durable before it counts; state flushed before its log is
+//! purged; blobs here before an entry names them. A write or sync that fails ends the process.
+
+pub mod fuzz;
+
+mod batch;
+mod error;
+mod fan_out;
+mod format;
+mod group;
+mod groups;
+mod log;
+mod network;
+mod retention;
+mod settings;
+mod state;
+mod status;
+mod stores;
+mod types;
+mod watches;
+
+pub use error::{FatalHook, RaftError, abort_process};
+pub use groups::Groups;
+pub use retention::{LogSituation, RetentionPolicy};
+pub use settings::{BatchBounds, Clock, Settings, Timing};
+pub use state::flush::FlushPolicy;
+pub use status::GroupStatus;
+pub use stores::Stores;
+
+#[cfg(test)]
+mod suite;

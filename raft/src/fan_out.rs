@@ -1,0 +1,215 @@
+//! Delivers mail for several groups: one worker in each group that has a queue.
+//!
+//! A message for several groups is one item in one queue group, acknowledged there. This worker reads what is
+//! pending, executes each delivery at its target under the delivery's key, and settles the key with what the
+//! target answered, whatever that is. Until it has an answer it tries again, forever, with the same key: the
+//! target applies a key once. Within a request's deadline the request is the same too, so that the answer to a
+//! first try whose answer was lost is still the first one's.
+//!
+//! It is woken when an item is applied, and by a slow timer in case a wake-up was lost with a leader. Deliveries
+//! under way are bounded; nothing is kept in memory that the queue does not have.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use securanet_model::{
+    Answer, Command, Execute, GroupId, Query, Reply, RequestId, StoreError,
+    account::AccountRefusal,
+    delivery::{
+        Deliver, DeliverReply, Delivered, DeliveryKey, PendingDelivery, QueueAnswer, QueueCommand, QueueQuery,
+        QueueReply,
+    },
+    limits,
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Settings,
+    groups::{Router, Stop},
+    settings::Clock,
+};
+
+/// Looks at the queue at least this often, whoever forgot to wake us.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Pause before the second try of a delivery; doubles with each further one.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest pause between tries: a group without quorum comes back within seconds, or takes minutes.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Most rows that one look reads, when the first ones are all under way.
+const LOOK_ROWS_MAX: u32 = 1000;
+
+/// The worker of one queue group.
+pub(crate) struct FanOut {
+    queue: GroupId,
+    deliveries: Deliveries,
+    concurrency: usize,
+    wake: Arc<Notify>,
+    stop: watch::Receiver<Stop>,
+    /// Target and sequence of what is under way.
+    under_way: BTreeSet<(GroupId, u64)>,
+    tasks: JoinSet<(GroupId, u64)>,
+}
+
+/// What a single delivery needs.
+#[derive(Clone)]
+struct Deliveries {
+    queue: GroupId,
+    router: Arc<Router>,
+    clock: Clock,
+}
+
+impl FanOut {
+    pub(crate) fn new(
+        queue: GroupId,
+        router: Arc<Router>,
+        settings: &Settings,
+        wake: Arc<Notify>,
+        stop: watch::Receiver<Stop>,
+    ) -> Self {
+        let deliveries = Deliveries { queue, router, clock: settings.clock.clone() };
+        let concurrency = settings.fan_out_concurrency;
+        Self { queue, deliveries, concurrency, wake, stop, under_way: BTreeSet::new(), tasks: JoinSet::new() }
+    }
+
+    /// Works until the node drains; what is under way then is repeated after the next start.
+    pub(crate) async fn run(mut self) {
+        let mut look = true;
+        loop {
+            if look && self.tasks.len() < self.concurrency {
+                look = self.begin_more().await;
+            }
+            let idle = self.tasks.is_empty();
+            tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop >= Stop::Draining) => return,
+                () = self.wake.notified() => look = true,
+                () = sleep(LOOK_AGAIN) => look = true,
+                Some(done) = self.tasks.join_next(), if !idle => {
+                    match done {
+                        Ok(key) => drop(self.under_way.remove(&key)),
+                        Err(error) => {
+                            tracing::error!(group = %self.queue, %error, "a fan-out delivery has died");
+                            self.under_way.clear();
+                            self.tasks.abort_all();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins deliveries up to the bound. Whether there may be more to begin when one has ended.
+    async fn begin_more(&mut self) -> bool {
+        let room = self.concurrency - self.tasks.len();
+        let rows_max = u32::try_from(self.under_way.len() + room).unwrap_or(u32::MAX).min(LOOK_ROWS_MAX);
+        let query = Query::Queue(QueueQuery::Pending { rows_max });
+        let pending = match self.deliveries.router.query(self.queue, query, None).await {
+            Ok(Answer::Queue(QueueAnswer::Pending(pending))) => pending,
+            Ok(other) => {
+                tracing::error!(group = %self.queue, ?other, "the engine answered out of turn");
+                return false;
+            }
+            // The timer looks again; a new leader looks by itself.
+            Err(error) => {
+                tracing::debug!(group = %self.queue, %error, "the queue cannot be read");
+                return false;
+            }
+        };
+        let full = pending.len() >= rows_max as usize;
+        for item in pending {
+            let Some(key) = item.deliver.key else {
+                tracing::error!(group = %self.queue, "a pending delivery has no key");
+                continue;
+            };
+            if self.tasks.len() < self.concurrency && self.under_way.insert((item.target, key.sequence)) {
+                let deliveries = self.deliveries.clone();
+                self.tasks.spawn(async move { deliveries.deliver(item, key).await });
+            }
+        }
+        full
+    }
+}
+
+impl Deliveries {
+    /// Delivers one item and settles it; ends when the queue knows.
+    async fn deliver(self, item: PendingDelivery, key: DeliveryKey) -> (GroupId, u64) {
+        let target = item.target;
+        let reply = self.execute_until_answered(target, Command::Deliver(item.deliver.clone())).await;
+        let refused = match outcome(&item.deliver, reply) {
+            Ok(refused) => refused,
+            Err(wrong) => {
+                // Settling would lose the mail, trying at once would spin: the next look tries again.
+                tracing::error!(queue = %self.queue, %target, sequence = key.sequence, wrong, "a fan-out delivery is stuck");
+                sleep(PAUSE_MAX).await;
+                return (target, key.sequence);
+            }
+        };
+        let settle = QueueCommand::Settle { target, sequence: key.sequence, refused };
+        match self.execute_until_answered(self.queue, Command::Queue(settle)).await {
+            Reply::Queue(QueueReply::Settled) => {}
+            other => tracing::error!(queue = %self.queue, ?other, "the queue did not settle a delivery"),
+        }
+        (target, key.sequence)
+    }
+
+    /// Executes one command until there is an answer to it, however long that takes.
+    async fn execute_until_answered(&self, group: GroupId, command: Command) -> Reply {
+        let mut pause = PAUSE_MIN;
+        let mut request = self.request(group, command);
+        loop {
+            let patience = Duration::from_millis(limits::COMMIT_TIMEOUT_MILLIS);
+            let tried = timeout(patience, self.router.execute(request.clone())).await;
+            match tried {
+                Ok(Ok((mut replies, _))) => match replies.pop() {
+                    Some(Reply::Unknown) | None => {}
+                    Some(reply) => return reply,
+                },
+                Ok(Err(error)) => self.trace(group, &error),
+                Err(_) => {}
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+            let left_millis = request.deadline.millis_since((self.clock)());
+            if left_millis < limits::COMMIT_TIMEOUT_MILLIS
+                && let Some(command) = request.commands.pop()
+            {
+                request = self.request(group, command);
+            }
+        }
+    }
+
+    fn request(&self, group: GroupId, command: Command) -> Execute {
+        let deadline = (self.clock)().plus_millis(limits::REQUEST_DEADLINE_MILLIS_MAX);
+        let request = RequestId::new(uuid::Uuid::now_v7().into_bytes());
+        Execute { group, request, deadline, commands: vec![command] }
+    }
+
+    fn trace(&self, group: GroupId, error: &StoreError) {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Busy | StoreError::Draining => {
+                tracing::debug!(queue = %self.queue, %group, %error, "fan-out waits");
+            }
+            _ => tracing::error!(queue = %self.queue, %group, %error, "fan-out is refused, it tries again"),
+        }
+    }
+}
+
+/// The recipients that the target refused, with their positions; an error when the delivery cannot be settled.
+fn outcome(deliver: &Deliver, reply: Reply) -> Result<Vec<(u32, AccountRefusal)>, &'static str> {
+    let Reply::Deliver(reply) = reply else { return Err("the target answered out of turn") };
+    match reply {
+        DeliverReply::Outcomes(outcomes) if outcomes.len() == deliver.to.len() => {
+            let refused = (0..).zip(outcomes).filter_map(|(position, delivered)| match delivered {
+                Delivered::Refused(refusal) => Some((position, refusal)),
+                Delivered::Stored { .. } | Delivered::Repeat => None,
+            });
+            Ok(refused.collect())
+        }
+        DeliverReply::Outcomes(_) => Err("the target answered for other recipients"),
+        // An earlier try of ours: its answer was lost with its deadline, or we settled and died.
+        DeliverReply::AlreadyApplied => Ok(Vec::new()),
+        DeliverReply::KeyRefused => Err("the target refuses the key"),
+    }
+}

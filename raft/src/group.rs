@@ -1,0 +1,277 @@
+//! One group on this node: its replica, its log, its batcher, and openraft over them.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use openraft::{RaftMetrics, ReadPolicy, async_runtime::watch::WatchReceiver};
+use parking_lot::Mutex;
+use securanet_model::{
+    Answer, Execute, GroupId, Query, Reply, StoreError, Token, account::AccountQuery, delivery::QueueQuery,
+    directory::DirectoryQuery, limits,
+};
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    RaftError, Settings,
+    batch::Batcher,
+    log::GroupLog,
+    network::NoPeers,
+    retention::LogSituation,
+    settings::Clock,
+    state::{Replica, StateMachine},
+    status::GroupStatus,
+    types::{Member, TypeConfig},
+};
+
+/// openraft, of one group.
+pub(crate) type GroupRaft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// A query waits at most this long for its replica to catch up. Longer than an election takes, shorter than a
+/// client's patience.
+const CATCH_UP: Duration = Duration::from_secs(5);
+/// openraft builds its "snapshot" (only how far the state is durable) and purges within milliseconds; if it takes
+/// this long it is stuck, and the next flush tries again.
+const PURGE_PATIENCE: Duration = Duration::from_secs(10);
+/// A query that may read more rows than this goes to a thread that may block.
+const INLINE_ROWS_MAX: u32 = 100;
+
+/// One group of this node.
+pub(crate) struct Group {
+    id: GroupId,
+    replica_id: u64,
+    pub(crate) raft: GroupRaft,
+    pub(crate) replica: Arc<Replica>,
+    log: GroupLog,
+    pub(crate) batcher: Arc<Batcher>,
+    clock: Clock,
+    /// Whether everything that the log held at start is applied (and, on a leader, its first entry).
+    ready: watch::Sender<bool>,
+    slowest: Mutex<Slowest>,
+}
+
+/// The slowest other voter, and since when it has not moved.
+struct Slowest {
+    matched: Option<u64>,
+    since: Instant,
+}
+
+impl Group {
+    /// Starts a group; a new one gets this replica as its only voter.
+    pub(crate) async fn start(settings: &Settings, log: GroupLog, replica: Arc<Replica>) -> Result<Self, RaftError> {
+        let (id, replica_id) = (replica.group(), settings.replica.get());
+        let stopped = |message: String| RaftError::Stopped { group: id, message };
+        let config = Arc::new(settings.openraft(id)?);
+        let machine = StateMachine::new(replica.clone());
+        let raft = GroupRaft::new(replica_id, config, NoPeers, log.clone(), machine).await;
+        let raft = raft.map_err(|error| stopped(error.to_string()))?;
+        if raft.is_initialized().await.map_err(|error| stopped(error.to_string()))? {
+            // The only voter need not wait for a tick to be elected.
+            if replica.voters().into_iter().eq([replica_id]) {
+                raft.trigger().elect(false).await.map_err(|error| stopped(error.to_string()))?;
+            }
+        } else {
+            let members = BTreeMap::from([(replica_id, Member { node: settings.node.clone() })]);
+            raft.initialize(members).await.map_err(|error| stopped(error.to_string()))?;
+        }
+        Ok(Self {
+            id,
+            replica_id,
+            raft,
+            replica,
+            log,
+            batcher: Arc::new(Batcher::new(id, settings.batch)),
+            clock: settings.clock.clone(),
+            ready: watch::Sender::new(false),
+            slowest: Mutex::new(Slowest { matched: None, since: Instant::now() }),
+        })
+    }
+
+    pub(crate) fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// Ends when the group can answer for everything that it acknowledged before it was started.
+    pub(crate) async fn recover(&self) {
+        // Without an end of its own: replay takes as long as it takes, and shutting down ends it.
+        if self.raft.wait_for_recovery(None).await.is_ok() {
+            self.ready.send_replace(true);
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    pub(crate) async fn wait_ready(&self) {
+        if !self.is_ready() {
+            // The sender lives as long as we do.
+            drop(self.ready.subscribe().wait_for(|ready| *ready).await);
+        }
+    }
+
+    /// Commits a request; waits until its deadline, at most [`limits::COMMIT_TIMEOUT_MILLIS`].
+    pub(crate) async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
+        let left_millis = request.deadline.millis_since((self.clock)());
+        if left_millis == 0 {
+            return Err(StoreError::Unavailable("the request's deadline has passed".to_owned()));
+        }
+        if left_millis > limits::REQUEST_DEADLINE_MILLIS_MAX {
+            let allowed = limits::REQUEST_DEADLINE_MILLIS_MAX;
+            return Err(StoreError::Internal(format!("a deadline {left_millis} ms away; {allowed} ms are allowed")));
+        }
+        let patience_millis = left_millis.min(limits::COMMIT_TIMEOUT_MILLIS);
+        let committed = timeout(Duration::from_millis(patience_millis), async {
+            self.wait_ready().await;
+            self.batcher.submit(request)?.await.unwrap_or_else(|_| Err(self.stopped()))
+        });
+        let late = || StoreError::Unavailable(format!("no commit in group {} within {patience_millis} ms", self.id));
+        committed.await.unwrap_or_else(|_| Err(late()))
+    }
+
+    fn stopped(&self) -> StoreError {
+        StoreError::Unavailable(format!("group {} has stopped", self.id))
+    }
+
+    /// Answers a query from the live state, once it is at least as far as asked for.
+    pub(crate) async fn query(&self, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
+        let caught_up = timeout(CATCH_UP, self.catch_up(at_least)).await;
+        let behind = |_| StoreError::Unavailable(format!("group {} is still catching up", self.id));
+        caught_up.map_err(behind)??;
+        if reads_much(&query) {
+            let replica = self.replica.clone();
+            let answered = tokio::task::spawn_blocking(move || answer(&replica, &query)).await;
+            return answered.map_err(|error| StoreError::Internal(error.to_string()))?;
+        }
+        answer(&self.replica, &query)
+    }
+
+    /// Waits until the state holds what the asker may expect.
+    ///
+    /// With a token: what it names. Without: all that was acknowledged before the question. On a group's only
+    /// voter that is the applied state itself, because a request is acknowledged after it is applied, and nobody
+    /// else can commit anything; it only must have replayed what its predecessor acknowledged before a restart.
+    /// With other voters the leader first makes sure that it still is the leader (ReadIndex).
+    async fn catch_up(&self, at_least: Option<Token>) -> Result<(), StoreError> {
+        if let Some(token) = at_least {
+            let mut position = self.replica.watch_position();
+            let reached = position.wait_for(|position| position.applied.is_some_and(|id| id.index >= token.index));
+            return reached.await.map(drop).map_err(|_| self.stopped());
+        }
+        self.wait_ready().await;
+        if self.is_alone() {
+            return Ok(());
+        }
+        let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+        confirmed.map(drop).map_err(|error| StoreError::Unavailable(format!("group {}: {error}", self.id)))
+    }
+
+    /// Whether this replica leads and is the only voter.
+    fn is_alone(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.state.is_leader() && metrics.membership_config.voter_ids().eq([self.replica_id])
+    }
+
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log.ends().bytes
+    }
+
+    /// Lets openraft purge the log behind the flushed state, but for what the policy keeps.
+    pub(crate) async fn purge(&self, settings: &Settings, node_log_bytes: u64) {
+        let Some(flushed) = self.replica.flushed() else { return };
+        let (slowest_voter, slowest_stalled) = self.slowest_voter();
+        let situation =
+            LogSituation { flushed: Some(flushed.index), slowest_voter, slowest_stalled, bytes: node_log_bytes };
+        let Some(upto) = settings.retention.purge_upto(situation) else { return };
+        if self.log.ends().purged.is_some_and(|purged| purged.index >= upto) {
+            return;
+        }
+        // openraft purges no further than its last snapshot, so it first hears how far the state is durable.
+        let purged = async {
+            let mut snapshots = self.raft.watch_snapshot_progress();
+            self.raft.trigger().snapshot().await?;
+            // An error means that openraft has stopped; purging says so itself.
+            let _ = snapshots.wait_until_ge(&Some(flushed)).await;
+            self.raft.trigger().purge_log(upto).await
+        };
+        match timeout(PURGE_PATIENCE, purged).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(group = %self.id, %error, "the log cannot be purged"),
+            Err(_) => tracing::warn!(group = %self.id, "the log was not purged in time, the next flush tries again"),
+        }
+    }
+
+    /// The last entry that the slowest other voter has (known to the leader only: a follower keeps nothing for
+    /// others), and how long it has not moved.
+    fn slowest_voter(&self) -> (Option<u64>, Duration) {
+        let metrics = self.raft.metrics();
+        let matched = slowest_matched(&metrics.borrow_watched(), self.replica_id);
+        let mut slowest = self.slowest.lock();
+        if slowest.matched != matched {
+            *slowest = Slowest { matched, since: Instant::now() };
+        }
+        (matched, slowest.since.elapsed())
+    }
+
+    pub(crate) fn status(&self) -> GroupStatus {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let (ends, (waiting, in_flight)) = (self.log.ends(), self.batcher.depth());
+        GroupStatus {
+            group: self.id,
+            replica: self.replica_id,
+            leader: metrics.current_leader,
+            is_leader: metrics.state.is_leader(),
+            term: metrics.current_term,
+            voters: metrics.membership_config.voter_ids().collect(),
+            replayed: self.is_ready(),
+            last_log: ends.last.map(|id| id.index),
+            applied: self.replica.applied().map(|id| id.index),
+            flushed: self.replica.flushed().map(|id| id.index),
+            purged: ends.purged.map(|id| id.index),
+            log_bytes: ends.bytes,
+            waiting_requests: waiting,
+            proposals_in_flight: in_flight,
+            stopped: metrics.running_state.err().map(|error| error.to_string()),
+        }
+    }
+}
+
+fn slowest_matched(metrics: &RaftMetrics<TypeConfig>, own: u64) -> Option<u64> {
+    let replication = metrics.replication.as_ref()?;
+    let others = metrics.membership_config.voter_ids().filter(|voter| *voter != own);
+    others.map(|voter| replication.get(&voter).copied().flatten().map_or(0, |id| id.index)).min()
+}
+
+fn answer(replica: &Replica, query: &Query) -> Result<Answer, StoreError> {
+    let (view, space) = replica.view();
+    let answered = securanet_engine::answer(&*view, space, query);
+    answered.map_err(|error| RaftError::Engine { group: replica.group(), error }.into())
+}
+
+/// Whether answering may read so many rows that other tasks of the thread would notice.
+fn reads_much(query: &Query) -> bool {
+    match query {
+        Query::Account(_, query) => match query {
+            AccountQuery::States { rows_max, .. }
+            | AccountQuery::Messages { rows_max, .. }
+            | AccountQuery::ChangeLog { rows_max, .. } => *rows_max > INLINE_ROWS_MAX,
+            AccountQuery::Changes { .. } => true,
+            _ => false,
+        },
+        Query::Directory(query) => matches!(
+            query,
+            DirectoryQuery::Domains(_)
+                | DirectoryQuery::Accounts(..)
+                | DirectoryQuery::Aliases(_)
+                | DirectoryQuery::Lists(_)
+                | DirectoryQuery::Policies
+        ),
+        Query::Queue(query) => matches!(query, QueueQuery::Pending { .. }),
+        Query::BlobsReachable(blobs) => blobs.len() > INLINE_ROWS_MAX as usize,
+        Query::Blobs { .. } | Query::DomainUsage => true,
+        Query::Totals => false,
+    }
+}

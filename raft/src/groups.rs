@@ -1,0 +1,342 @@
+//! All groups of a node: opens them, sends requests and questions to the right one, keeps house, shuts down.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use parking_lot::Mutex;
+use securanet_blob::BlobStore;
+use securanet_model::{
+    Answer, BlobId, Execute, GroupId, Query, Reply, StoreError, Token,
+    request::{Topic, Totals},
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    GroupStatus, RaftError, Settings, Stores,
+    fan_out::FanOut,
+    group::Group,
+    log::LogStore,
+    state::{Effects, Replica, flush::Flusher},
+    types::messages_of,
+    watches::Watches,
+};
+
+/// How often the house is kept: flush and purge when due, gauges.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Shutting down waits this long for requests that are on their way; a commit that takes longer has no quorum.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+/// What openraft's own tasks get to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// All groups of a node. Clones are the same groups.
+#[derive(Clone)]
+pub struct Groups(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    router: Arc<Router>,
+    log: LogStore,
+    watches: Arc<Watches>,
+    flusher: Flusher,
+    stop: watch::Sender<Stop>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// How far shutting down has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Stop {
+    /// Not at all.
+    Running,
+    /// Nothing new is begun.
+    Draining,
+    /// Tasks end.
+    Ending,
+}
+
+/// Finds groups, and checks what every request must fulfil wherever it comes from.
+pub(crate) struct Router {
+    groups: BTreeMap<GroupId, Arc<Group>>,
+    blobs: Arc<BlobStore>,
+    draining: AtomicBool,
+}
+
+impl Router {
+    fn group(&self, id: GroupId) -> Result<&Arc<Group>, StoreError> {
+        self.groups.get(&id).ok_or(StoreError::NoGroup(id))
+    }
+
+    /// Commits a request, after looking that the blobs it names are here: an entry in the log says that they are.
+    pub(crate) async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
+        let group = self.group(request.group)?;
+        self.check_blobs(&request)?;
+        group.execute(request).await
+    }
+
+    fn check_blobs(&self, request: &Execute) -> Result<(), StoreError> {
+        for blob in request.commands.iter().flat_map(messages_of).flat_map(|message| &message.blobs) {
+            match self.blobs.contains(blob.id) {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!(blob = %blob.id, request = %request.request, "a request names a blob that is not here");
+                    return Err(StoreError::NotFound);
+                }
+                Err(error) => return Err(StoreError::Damaged(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn query(&self, id: GroupId, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
+        self.group(id)?.query(query, at_least).await
+    }
+}
+
+impl Groups {
+    /// Opens all groups of the settings and starts them; new ones get this node as their only voter. They replay
+    /// in the background: see [`Groups::ready`].
+    ///
+    /// # Errors
+    /// [`RaftError`] names what does not fit: settings, another replica's directory, groups that would be lost,
+    /// damaged rows, the disk.
+    pub async fn open(settings: Settings, stores: &Stores) -> Result<Self, RaftError> {
+        settings.check()?;
+        let log = LogStore::open(stores.log.clone(), settings.log_cache_bytes_max, settings.fatal.clone())?;
+        if let Some(unknown) = log.groups_on_disk()?.into_iter().find(|group| !settings.groups.contains(group)) {
+            return Err(RaftError::UnknownGroup(unknown));
+        }
+        let watches = Arc::new(Watches::new(settings.watch_topics_max));
+        let unflushed_bytes = Arc::new(AtomicU64::new(0));
+        let (mut groups, mut replicas, mut wakes) = (BTreeMap::new(), Vec::new(), Vec::new());
+        for &id in &settings.groups {
+            let fan_out = Arc::new(Notify::new());
+            let effects = Effects {
+                watches: watches.clone(),
+                fan_out: fan_out.clone(),
+                unflushed_bytes: unflushed_bytes.clone(),
+                fatal: settings.fatal.clone(),
+            };
+            let replica = Arc::new(Replica::open(id, stores.state.clone(), effects)?);
+            let log = log.group(id, settings.replica.get())?;
+            replicas.push(replica.clone());
+            groups.insert(id, Arc::new(Group::start(&settings, log, replica).await?));
+            wakes.push((id, fan_out));
+        }
+        let flusher = Flusher::new(stores.state.clone(), replicas, unflushed_bytes, settings.fatal.clone());
+        let router = Router { groups, blobs: stores.blobs.clone(), draining: AtomicBool::new(false) };
+        let inner = Inner {
+            settings,
+            router: Arc::new(router),
+            log,
+            watches,
+            flusher,
+            stop: watch::Sender::new(Stop::Running),
+            tasks: Mutex::default(),
+        };
+        let groups = Self(Arc::new(inner));
+        groups.spawn_tasks(wakes);
+        Ok(groups)
+    }
+
+    fn spawn_tasks(&self, wakes: Vec<(GroupId, Arc<Notify>)>) {
+        let inner = &self.0;
+        let mut tasks = inner.tasks.lock();
+        for group in inner.router.groups.values() {
+            let recovering = group.clone();
+            tasks.spawn(async move { recovering.recover().await });
+            let (batcher, raft) = (group.batcher.clone(), group.raft.clone());
+            tasks.spawn(batcher.run(raft, inner.settings.clock.clone()));
+        }
+        for (group, wake) in wakes.into_iter().filter(|(group, _)| *group != GroupId::DIRECTORY) {
+            let worker = FanOut::new(group, inner.router.clone(), &inner.settings, wake, inner.stop.subscribe());
+            tasks.spawn(worker.run());
+        }
+        tasks.spawn(keep_house(Arc::downgrade(inner), inner.stop.subscribe()));
+    }
+
+    /// Ends when all groups have a leader and have applied what they acknowledged before this start.
+    pub async fn ready(&self) {
+        join_all(self.0.router.groups.values().map(|group| group.wait_ready())).await;
+    }
+
+    /// Whether [`Groups::ready`] would end at once. Until then no blob may be collected: the state does not yet
+    /// name all that it will.
+    #[must_use]
+    pub fn replayed(&self) -> bool {
+        self.0.router.groups.values().all(|group| group.is_ready())
+    }
+
+    /// Commits a request; gives its replies, one per command, and the index at which it was applied.
+    ///
+    /// Waits until the request's deadline, at most [`securanet_model::limits::COMMIT_TIMEOUT_MILLIS`]. The same
+    /// request may be sent again until then: it is applied once.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`]; [`StoreError::NotFound`] when it names a blob that is not here;
+    /// [`StoreError::Busy`] when too much waits; [`StoreError::Draining`]; [`StoreError::Unavailable`] when it is
+    /// not known to be committed (it may be, later); [`StoreError::Internal`] for a deadline too far away.
+    pub async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
+        if self.0.router.draining.load(Ordering::Relaxed) {
+            return Err(StoreError::Draining);
+        }
+        self.0.router.execute(request).await
+    }
+
+    /// Answers from a state that has everything acknowledged before the question, or that is at least as far as
+    /// `at_least` says.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`]; [`StoreError::Unavailable`] when the group has no leader or is still replaying;
+    /// [`StoreError::Damaged`] when the state does not decode.
+    pub async fn query(&self, group: GroupId, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
+        self.0.router.query(group, query, at_least).await
+    }
+
+    /// Wakes on each change of the topic that becomes visible from now on; the value is the index of the last one
+    /// (0 before the first). It may wake too often, never too seldom.
+    #[must_use]
+    pub fn watch(&self, topic: Topic) -> watch::Receiver<u64> {
+        self.0.watches.watch(topic)
+    }
+
+    /// Counts of each group, ascending by group.
+    ///
+    /// # Errors
+    /// Those of [`Groups::query`].
+    pub async fn totals(&self) -> Result<Vec<(GroupId, Totals)>, StoreError> {
+        let mut totals = Vec::new();
+        for group in self.0.router.groups.values() {
+            match group.query(Query::Totals, None).await? {
+                Answer::Totals(sums) => totals.push((group.id(), sums)),
+                Answer::WrongGroup => {}
+                other => return Err(StoreError::Internal(format!("the engine answered out of turn: {other:?}"))),
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Each group as this node sees it, ascending by group.
+    #[must_use]
+    pub fn status(&self) -> Vec<GroupStatus> {
+        self.0.router.groups.values().map(|group| group.status()).collect()
+    }
+
+    /// Whether anything of this node names these blobs: a state, one being staged, or an unpurged log entry. In
+    /// the same order. May block on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] before [`Groups::replayed`]; [`StoreError::Damaged`].
+    pub fn reachable(&self, blobs: &[BlobId]) -> Result<Vec<bool>, StoreError> {
+        if !self.replayed() {
+            return Err(StoreError::Unavailable("not all groups have replayed their logs".to_owned()));
+        }
+        // The log before the state: an entry is purged only when the state it made is there.
+        let pins = self.0.log.pins();
+        let mut reachable: Vec<bool> = blobs.iter().map(|blob| pins.contains(blob)).collect();
+        let query = Query::BlobsReachable(blobs.to_vec());
+        for group in self.0.router.groups.values() {
+            let (view, spaces) = group.replica.all_views();
+            for space in spaces {
+                let error = |error| RaftError::Engine { group: group.id(), error };
+                match securanet_engine::answer(&*view, space, &query).map_err(error)? {
+                    Answer::BlobsReachable(named) if named.len() == blobs.len() => {
+                        reachable.iter_mut().zip(named).for_each(|(reachable, named)| *reachable |= named);
+                    }
+                    Answer::WrongGroup => {}
+                    other => return Err(StoreError::Internal(format!("the engine answered out of turn: {other:?}"))),
+                }
+            }
+        }
+        Ok(reachable)
+    }
+
+    /// Makes all that is applied durable in the state, and purges the logs behind it. Before blobs that lost
+    /// their last name are deleted, the loss of that name must be durable: this makes it so.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the disk fails; the process ends then.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.0.flush_and_purge().await.map_err(StoreError::from)
+    }
+
+    /// Takes no more requests, lets those on their way end, makes the state durable and stops. Afterwards the
+    /// next start has nothing to replay.
+    ///
+    /// # Errors
+    /// [`RaftError`] when the state could not be made durable; the log still has everything.
+    pub async fn shutdown(&self) -> Result<(), RaftError> {
+        let inner = &self.0;
+        inner.router.draining.store(true, Ordering::Relaxed);
+        inner.stop.send_replace(Stop::Draining);
+        let groups = || inner.router.groups.values();
+        groups().for_each(|group| group.batcher.close());
+        if timeout(DRAIN_PATIENCE, join_all(groups().map(|group| group.batcher.drained()))).await.is_err() {
+            tracing::warn!("requests are still not committed: shutting down without them");
+        }
+        inner.stop.send_replace(Stop::Ending);
+        let flushed = inner.flush_and_purge().await;
+        for stopped in join_all(groups().map(|group| timeout(STOP_PATIENCE, group.raft.shutdown()))).await {
+            match stopped {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "a group did not end well"),
+                Err(_) => tracing::warn!("a group did not end in time"),
+            }
+        }
+        let mut tasks = std::mem::take(&mut *inner.tasks.lock());
+        if timeout(STOP_PATIENCE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!("tasks of groups did not end in time");
+            tasks.shutdown().await;
+        }
+        let log = inner.clone();
+        let closed = tokio::task::spawn_blocking(move || log.log.close()).await;
+        closed.map_err(|error| RaftError::Settings(format!("closing the log was cancelled: {error}")))?;
+        flushed
+    }
+}
+
+impl Inner {
+    async fn flush_and_purge(&self) -> Result<(), RaftError> {
+        self.flusher.flush().await?;
+        self.purge().await;
+        Ok(())
+    }
+
+    async fn purge(&self) {
+        let groups = || self.router.groups.values();
+        let log_bytes = groups().map(|group| group.log_bytes()).sum();
+        join_all(groups().map(|group| group.purge(&self.settings, log_bytes))).await;
+    }
+
+    async fn keep_house_once(&self) {
+        match self.flusher.flush_if_due(self.settings.flush, Instant::now()).await {
+            Ok(true) => self.purge().await,
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the state cannot be made durable"),
+        }
+        self.router.groups.values().for_each(|group| group.status().publish());
+    }
+}
+
+/// Flushes and purges when due. Ends with the groups.
+async fn keep_house(inner: std::sync::Weak<Inner>, mut stop: watch::Receiver<Stop>) {
+    let mut tick = interval(HOUSEKEEPING);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stop.wait_for(|stop| *stop >= Stop::Draining) => return,
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        inner.keep_house_once().await;
+    }
+}

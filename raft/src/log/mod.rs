@@ -1,0 +1,157 @@
+//! The log of all groups, in one key-value instance.
+//!
+//! [`LogStore`] opens it, reads what is there and owns the one thread that syncs for all groups together
+//! ([`writer`]); [`GroupLog`] is one group's view of it, as openraft wants it; [`tail`] is what a group knows of
+//! its log in memory, recent entries included; [`pins`] counts the blobs that unpurged entries name.
+//!
+//! Invariants: a group's entries are consecutive; an entry is in memory until it is durable; a callback or reply
+//! that says "durable" is given after the sync that covers it, in the order of the writes. Failure of a write or
+//! sync is fatal to the process ([`crate::FatalHook`]).
+
+mod group;
+pub(crate) mod pins;
+mod tail;
+mod writer;
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    sync::{Arc, Mutex},
+};
+
+pub(crate) use group::GroupLog;
+use openraft::entry::RaftEntry;
+pub(crate) use pins::Pins;
+use securanet_kv::{Direction, Durability, KeyRange, KeyValue, WriteBatch};
+use securanet_model::{
+    GroupId,
+    record::{self, RecordError},
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    FatalHook, RaftError,
+    format::{self, IdentityRow, LogIdRow, VoteRow},
+    log::{tail::Tail, writer::Writer},
+    types::{LogId, Vote},
+};
+
+/// The log of all groups of a node.
+pub(crate) struct LogStore {
+    kv: Arc<dyn KeyValue>,
+    writer: Arc<Writer>,
+    pins: Arc<Pins>,
+    cache_bytes_max: usize,
+    /// One tail per group: two would disagree.
+    groups: Mutex<BTreeMap<GroupId, Arc<Tail>>>,
+}
+
+impl LogStore {
+    /// Opens the log and starts its syncing thread. `cache_bytes_max` bounds what each group keeps of its recent
+    /// entries in memory (entries not yet durable are kept beyond it).
+    ///
+    /// # Errors
+    /// [`RaftError::Settings`] when no thread can be had.
+    pub(crate) fn open(kv: Arc<dyn KeyValue>, cache_bytes_max: usize, fatal: FatalHook) -> Result<Self, RaftError> {
+        let writer = Writer::spawn(kv.clone(), fatal)
+            .map_err(|error| RaftError::Settings(format!("no thread for syncing the log: {error}")))?;
+        Ok(Self { kv, writer: Arc::new(writer), pins: Arc::default(), cache_bytes_max, groups: Mutex::default() })
+    }
+
+    /// The blobs that unpurged entries of the groups opened so far name.
+    #[must_use]
+    pub(crate) fn pins(&self) -> &Arc<Pins> {
+        &self.pins
+    }
+
+    /// The groups that the instance holds anything of, ascending.
+    ///
+    /// # Errors
+    /// [`RaftError::Kv`].
+    pub(crate) fn groups_on_disk(&self) -> Result<Vec<GroupId>, RaftError> {
+        let mut groups = Vec::new();
+        let mut range = KeyRange { start: Vec::new(), end: None };
+        loop {
+            let rows = self.kv.scan(&range, Direction::Forward, 1)?;
+            let Some((key, _)) = rows.first() else { return Ok(groups) };
+            let Some(group) = key.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes)) else {
+                return Err(RaftError::Settings("the log store holds keys that are not ours".to_owned()));
+            };
+            groups.push(GroupId::new(group));
+            let Some(next) = group.checked_add(1) else { return Ok(groups) };
+            range.start = next.to_be_bytes().to_vec();
+        }
+    }
+
+    /// One group's log, as the given replica's. The first call for a new group writes the replica's identity,
+    /// durably, so that no vote can precede it; later ones check it.
+    ///
+    /// # Errors
+    /// [`RaftError::Identity`] when the disk holds another replica; those of the disk and of damaged rows.
+    pub(crate) fn group(&self, group: GroupId, replica: u64) -> Result<GroupLog, RaftError> {
+        let mut groups = self.groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tail = match groups.get(&group) {
+            Some(tail) => tail.clone(),
+            None => {
+                self.identify(group, replica)?;
+                let tail = Arc::new(self.load(group)?);
+                groups.insert(group, tail.clone());
+                tail
+            }
+        };
+        Ok(GroupLog::new(tail, self.kv.clone(), self.writer.clone(), self.pins.clone()))
+    }
+
+    fn identify(&self, group: GroupId, replica: u64) -> Result<(), RaftError> {
+        let key = format::identity_key(group);
+        match self.row::<IdentityRow>(group, "identity", &key)? {
+            Some(row) if row.replica == replica => Ok(()),
+            Some(row) => Err(RaftError::Identity { group, expected: replica, found: row.replica }),
+            None => {
+                let mut batch = WriteBatch::new();
+                batch.put(key, record::encode(&IdentityRow { replica }));
+                Ok(self.kv.write(batch, Durability::Synced)?)
+            }
+        }
+    }
+
+    fn row<T: DeserializeOwned>(&self, group: GroupId, row: &'static str, key: &[u8]) -> Result<Option<T>, RaftError> {
+        let value = self.kv.get(key)?;
+        value.map(|value| record::decode(&value)).transpose().map_err(|error| RaftError::Row { group, row, error })
+    }
+
+    /// Reads what a group's log holds: where it begins and ends, sizes, blobs named, the newest entries.
+    fn load(&self, group: GroupId) -> Result<Tail, RaftError> {
+        let vote: Option<Vote> = self.row::<VoteRow>(group, "vote", &format::vote_key(group))?.map(Vote::from);
+        let purged: Option<LogId> = self.row::<LogIdRow>(group, "purged", &format::purged_key(group))?.map(LogId::from);
+        let tail = Tail::new(group, vote, purged, self.cache_bytes_max);
+        let range = format::entry_range(group, purged.map_or(0, |id| id.index + 1), None);
+        let mut failure = None;
+        self.kv.visit(&range, Direction::Forward, &mut |key, value| match self.load_entry(&tail, key, value) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        failure.map_or(Ok(tail), Err)
+    }
+
+    fn load_entry(&self, tail: &Tail, key: &[u8], value: &[u8]) -> Result<(), RaftError> {
+        let group = tail.group();
+        let row_error = |error| RaftError::Row { group, row: "entry", error };
+        let entry = format::decode_entry(value).map_err(row_error)?;
+        if format::index_of(key) != Some(entry.index()) {
+            return Err(row_error(RecordError::Damaged(format!("entry {} lies under another key", entry.index()))));
+        }
+        self.pins.entry_appended(group, &entry);
+        tail.append(entry, value.len()).map_err(|message| RaftError::Log { group, message })?;
+        tail.durable_to_end();
+        Ok(())
+    }
+
+    /// Writes what is waiting, then ends the syncing thread. Later writes fail.
+    pub(crate) fn close(&self) {
+        self.writer.close();
+    }
+}

@@ -1,0 +1,217 @@
+//! One group's state as everybody sees it: where it is, how far it is applied, how far it is durable.
+//!
+//! Only [`super::StateMachine`] changes it. Readers take a view of a moment ([`Replica::view`]); a view and the
+//! generation it is read in belong together, which is why both are taken under one lock.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, RwLock};
+use securanet_engine::Space;
+use securanet_kv::{Direction, Durability, KeyRange, KeyValue, Read, WriteBatch};
+use securanet_model::{GroupId, record};
+use serde::de::DeserializeOwned;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    FatalHook, RaftError,
+    format::{self, LogIdRow, MembershipRow},
+    types::{LogId, Membership},
+    watches::Watches,
+};
+
+/// How far a state is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Position {
+    /// The last entry that is in it.
+    pub(crate) applied: Option<LogId>,
+    /// The last membership that is in it.
+    pub(crate) membership: Membership,
+}
+
+/// What applying sets off, beyond the state itself.
+pub(crate) struct Effects {
+    /// Told of what changed.
+    pub(crate) watches: Arc<Watches>,
+    /// Woken when the group's queue got something to fan out.
+    pub(crate) fan_out: Arc<Notify>,
+    /// Octets written since the last flush, all groups together.
+    pub(crate) unflushed_bytes: Arc<AtomicU64>,
+    /// Told when the state could not be made durable.
+    pub(crate) fatal: FatalHook,
+}
+
+/// Which generation is read, and which is being taken in beside it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Generations {
+    pub(super) live: u32,
+    pub(super) staged: Option<u32>,
+}
+
+/// One group's state.
+pub(crate) struct Replica {
+    group: GroupId,
+    kv: Arc<dyn KeyValue>,
+    generations: RwLock<Generations>,
+    position: watch::Sender<Position>,
+    flushed: Mutex<Position>,
+    effects: Effects,
+}
+
+impl Replica {
+    /// Opens a group's state and removes what a crash left of other generations.
+    pub(crate) fn open(group: GroupId, kv: Arc<dyn KeyValue>, effects: Effects) -> Result<Self, RaftError> {
+        let applied: Option<LogIdRow> = row(&*kv, group, "applied", &format::applied_key(group))?;
+        let membership: Option<MembershipRow> = row(&*kv, group, "membership", &format::membership_key(group))?;
+        let membership = membership
+            .map_or_else(|| Ok(Membership::default()), MembershipRow::membership)
+            .map_err(|error| RaftError::Row { group, row: "membership", error })?;
+        let live = row(&*kv, group, "generation", &format::generation_key(group))?.unwrap_or(0);
+        let position = Position { applied: applied.map(LogId::from), membership };
+        let replica = Self {
+            group,
+            kv,
+            generations: RwLock::new(Generations { live, staged: None }),
+            flushed: Mutex::new(position.clone()),
+            position: watch::Sender::new(position),
+            effects,
+        };
+        replica.remove_other_generations(live)?;
+        Ok(replica)
+    }
+
+    fn remove_other_generations(&self, live: u32) -> Result<(), RaftError> {
+        let prefix = |generation| format::space_prefix(self.group, generation);
+        let others = [(0, live), (live + 1, format::OWN_GENERATION)];
+        let mut batch = WriteBatch::new();
+        for (from, to) in others.into_iter().filter(|(from, to)| from < to) {
+            let range = KeyRange::new(prefix(from), prefix(to));
+            if !self.kv.scan(&range, Direction::Forward, 1)?.is_empty() {
+                batch.delete_range(range);
+            }
+        }
+        if !batch.is_empty() {
+            self.kv.write(batch, Durability::Volatile)?;
+        }
+        Ok(())
+    }
+
+    /// Whose state it is.
+    #[must_use]
+    pub(crate) fn group(&self) -> GroupId {
+        self.group
+    }
+
+    pub(super) fn kv(&self) -> &Arc<dyn KeyValue> {
+        &self.kv
+    }
+
+    pub(super) fn generations(&self) -> &RwLock<Generations> {
+        &self.generations
+    }
+
+    pub(crate) fn effects(&self) -> &Effects {
+        &self.effects
+    }
+
+    /// Where the live state is.
+    #[must_use]
+    pub(crate) fn space(&self) -> Space {
+        Space { group: self.group, generation: self.generations.read().live }
+    }
+
+    /// The live state of this moment, unmoved by what is applied later.
+    #[must_use]
+    pub(crate) fn view(&self) -> (Box<dyn Read>, Space) {
+        // Both under the lock: between them an install could flip and remove the generation just read.
+        let generations = self.generations.read();
+        (self.kv.snapshot(), Space { group: self.group, generation: generations.live })
+    }
+
+    /// The live state, and the one that is being staged, of this moment.
+    #[must_use]
+    pub(crate) fn all_views(&self) -> (Box<dyn Read>, Vec<Space>) {
+        let generations = self.generations.read();
+        let spaces = [Some(generations.live), generations.staged];
+        let spaces = spaces.into_iter().flatten().map(|generation| Space { group: self.group, generation });
+        (self.kv.snapshot(), spaces.collect())
+    }
+
+    /// How far it is applied.
+    pub(crate) fn position(&self) -> Position {
+        self.position.borrow().clone()
+    }
+
+    /// The last applied entry.
+    #[must_use]
+    pub(crate) fn applied(&self) -> Option<LogId> {
+        self.position.borrow().applied
+    }
+
+    /// Changes when the applied position does.
+    pub(crate) fn watch_position(&self) -> watch::Receiver<Position> {
+        self.position.subscribe()
+    }
+
+    /// The last entry that a flush has made durable.
+    #[must_use]
+    pub(crate) fn flushed(&self) -> Option<LogId> {
+        self.flushed.lock().applied
+    }
+
+    pub(super) fn flushed_position(&self) -> Position {
+        self.flushed.lock().clone()
+    }
+
+    /// A flush that began when the state was at `position` has ended well.
+    pub(super) fn set_flushed(&self, position: Position) {
+        let mut flushed = self.flushed.lock();
+        if position.applied > flushed.applied {
+            *flushed = position;
+        }
+    }
+
+    /// An entry was applied.
+    pub(super) fn advance(&self, applied: LogId, membership: Option<Membership>, bytes: usize) {
+        self.position.send_modify(|position| {
+            position.applied = Some(applied);
+            if let Some(membership) = membership {
+                position.membership = membership;
+            }
+        });
+        self.effects.unflushed_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The state was replaced by another one: whoever watches anything has to look.
+    pub(super) fn replace(&self, position: Position) {
+        let index = position.applied.map_or(0, |id| id.index);
+        self.position.send_replace(position);
+        self.effects.watches.everything_changed(index);
+    }
+
+    /// Makes the state of all groups durable, together. Failure is fatal to the process.
+    pub(super) fn flush(&self) -> Result<(), RaftError> {
+        self.kv.flush().inspect_err(|error| (self.effects.fatal)(error))?;
+        Ok(())
+    }
+
+    /// The voters of the last applied membership.
+    pub(crate) fn voters(&self) -> BTreeSet<u64> {
+        self.position.borrow().membership.voter_ids().collect()
+    }
+}
+
+fn row<T: DeserializeOwned>(
+    kv: &dyn KeyValue,
+    group: GroupId,
+    row: &'static str,
+    key: &[u8],
+) -> Result<Option<T>, RaftError> {
+    let value = kv.get(key)?;
+    value.map(|value| record::decode(&value)).transpose().map_err(|error| RaftError::Row { group, row, error })
+}

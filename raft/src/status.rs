@@ -1,0 +1,59 @@
+//! What operators see of a group on this node.
+
+use std::collections::BTreeSet;
+
+use securanet_model::GroupId;
+
+/// One group, as this node sees it. Indexes count the entries of the group's log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupStatus {
+    /// Which group.
+    pub group: GroupId,
+    /// This node's replica of it.
+    pub replica: u64,
+    /// The replica that leads, if one is known.
+    pub leader: Option<u64>,
+    /// Whether that is this one.
+    pub is_leader: bool,
+    /// The current term.
+    pub term: u64,
+    /// The voters of the effective membership.
+    pub voters: BTreeSet<u64>,
+    /// Whether all that was committed before this start is applied again.
+    pub replayed: bool,
+    /// The last entry of the log.
+    pub last_log: Option<u64>,
+    /// The last entry applied.
+    pub applied: Option<u64>,
+    /// The last entry whose effects are durable in the state.
+    pub flushed: Option<u64>,
+    /// The last entry purged from the log.
+    pub purged: Option<u64>,
+    /// Octets of the entries in the log.
+    pub log_bytes: u64,
+    /// Requests that wait to be proposed.
+    pub waiting_requests: usize,
+    /// Proposals that are not committed yet.
+    pub proposals_in_flight: usize,
+    /// Why the group has stopped, if it has: an operator must look.
+    pub stopped: Option<String>,
+}
+
+impl GroupStatus {
+    /// Sets the gauges of this group.
+    pub(crate) fn publish(&self) {
+        let label = self.group.to_string();
+        #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+        let gauge = |name: &'static str, value: Option<u64>| {
+            metrics::gauge!(name, "group" => label.clone()).set(value.unwrap_or_default() as f64);
+        };
+        gauge("securanet_group_term", Some(self.term));
+        gauge("securanet_group_leader", Some(u64::from(self.is_leader)));
+        gauge("securanet_group_last_log_index", self.last_log);
+        gauge("securanet_group_applied_index", self.applied);
+        gauge("securanet_group_flushed_index", self.flushed);
+        gauge("securanet_group_log_bytes", Some(self.log_bytes));
+        gauge("securanet_group_waiting_requests", Some(self.waiting_requests as u64));
+        gauge("securanet_group_stopped", Some(u64::from(self.stopped.is_some())));
+    }
+}

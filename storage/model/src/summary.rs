@@ -56,6 +56,9 @@ pub struct EnvelopeAddress {
     pub host: Option<Vec<u8>>,
 }
 
+/// Parameters of a type or a disposition: name in lower case, value unquoted and unfolded.
+pub type Parameters = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One MIME part with what IMAP shows of it and where its bytes are.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Part {
@@ -64,7 +67,7 @@ pub struct Part {
     /// Subtype in lower case.
     pub media_subtype: Vec<u8>,
     /// Parameters: name in lower case, value unquoted and unfolded.
-    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    pub parameters: Parameters,
     /// Content-ID as written.
     pub id: Option<Vec<u8>>,
     /// Content-Description as written.
@@ -74,7 +77,7 @@ pub struct Part {
     /// Content-MD5 as written.
     pub md5: Option<Vec<u8>>,
     /// Content-Disposition: type in lower case and parameters.
-    pub disposition: Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)>,
+    pub disposition: Option<(Vec<u8>, Parameters)>,
     /// Content-Language tags.
     pub language: Vec<Vec<u8>>,
     /// Content-Location as written.

@@ -1,13 +1,55 @@
 //! Logging in: one authenticator for all protocols.
+//!
+//! A protocol hands over a user name and a password, or runs a SASL exchange, and gets a [`Login`] or one of few
+//! errors. What stands behind it, each in a file of its own:
+//!
+//! - [`password`]: what is kept of a password, and how it is made;
+//! - `hasher`: argon2id, bounded by cores, one computation for all who ask the same;
+//! - `memory`: verified credentials are remembered for ten minutes, as keyed hashes;
+//! - `slowdown`: what failures cost the attempts after them;
+//! - [`encoding`], `plain`, `scram`: the grammar and the arithmetic of the mechanisms;
+//! - `open`: open logins, ended when their account changes.
+//!
+//! **An unknown user and a wrong password look alike.** Both take one directory lookup, the same slow-down, and
+//! one argon2id computation: an app password tells by its form which single verifier it could fit, and where
+//! there is nothing to compare with, a verifier that nothing fits takes its place. SCRAM answers for unknown
+//! users with a salt derived from their name under the cluster's login key: the same on each gateway at each
+//! time. What SCRAM cannot hide is that two names which are one account's have one salt.
+//!
+//! A suspended account is told so only after its password was right.
+
+mod authenticator;
+pub mod encoding;
+mod exchange;
+mod hasher;
+mod memory;
+mod open;
+pub mod password;
+pub(crate) mod plain;
+pub(crate) mod scram;
+mod slowdown;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use securanet_model::{StoreError, directory};
+use securanet_model::{
+    StoreError, directory,
+    directory::{DirectoryAnswer, DirectoryQuery},
+};
 
+pub use self::{
+    authenticator::{Authenticator, LoginSettings},
+    exchange::Exchange,
+    password::{NewAppPassword, Password, PasswordError, make_app_password, make_verifiers},
+};
 use crate::{
     client::{AccountPlace, StoreClient},
-    connection::{Stream, TlsInfo},
+    connection::{Connection, Stream, TlsInfo},
 };
+
+/// The directory answers from the next replica; if it does not, the client is told to come again.
+const DIRECTORY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A SASL mechanism that we speak.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +85,22 @@ impl Mechanism {
     }
 }
 
+impl LoginError {
+    /// The label in metrics and logs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Disabled => "disabled",
+            Self::PrivacyRequired => "privacy_required",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
+            Self::Malformed(_) => "malformed",
+            Self::Cancelled => "cancelled",
+            Self::Store(_) => "unavailable",
+        }
+    }
+}
+
 /// What an exchange must know of its connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SaslContext {
@@ -61,9 +119,15 @@ impl SaslContext {
         Self { peer, tls: stream.tls().cloned(), trusted }
     }
 
+    /// The context of a connection before its session takes it apart.
+    #[must_use]
+    pub fn of(connection: &Connection) -> Self {
+        Self::new(&connection.stream, connection.peer.ip(), connection.trusted)
+    }
+
     /// Whether a secret may be sent: TLS is on, or the network is trusted.
     #[must_use]
-    pub fn is_private(&self) -> bool {
+    pub const fn is_private(&self) -> bool {
         self.trusted || self.tls.is_some()
     }
 }
@@ -113,69 +177,14 @@ pub struct Login {
     pub account: Arc<directory::Account>,
     /// Where its mailboxes are.
     pub place: AccountPlace,
+    open: Arc<open::OpenLogin>,
 }
 
 impl Login {
     /// Resolves, within a second, when the account's credentials change, it is suspended, deleted or moved:
     /// the session must end then. Can be cancelled and asked again.
     pub async fn ended(&self) {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Checks passwords and runs SASL exchanges for all protocols of this process.
-pub struct Authenticator {
-    client: StoreClient,
-}
-
-impl Authenticator {
-    /// An authenticator over a store. Call it inside a tokio runtime.
-    #[must_use]
-    pub fn new(client: StoreClient) -> Arc<Self> {
-        Arc::new(Self { client })
-    }
-
-    /// Checks a user name and a password, as USER and PASS, LOGIN and PLAIN bring them. Takes longer when
-    /// attempts from this address or for this account have failed.
-    ///
-    /// # Errors
-    /// [`LoginError`]
-    pub async fn password(&self, user: &str, password: &[u8], peer: IpAddr) -> Result<Login, LoginError> {
-        let _ = (user, password, peer, &self.client);
-        Err(LoginError::Refused)
-    }
-
-    /// The mechanisms to offer, the best first; none without privacy.
-    #[must_use]
-    pub fn mechanisms(&self, context: &SaslContext) -> Vec<Mechanism> {
-        let _ = context;
-        Vec::new()
-    }
-
-    /// Begins an exchange.
-    #[must_use]
-    pub fn start(self: &Arc<Self>, mechanism: Mechanism, context: SaslContext) -> Exchange {
-        Exchange { authenticator: self.clone(), mechanism, context }
-    }
-}
-
-/// One SASL exchange (RFC 4422), with octets already decoded from base64.
-pub struct Exchange {
-    authenticator: Arc<Authenticator>,
-    mechanism: Mechanism,
-    context: SaslContext,
-}
-
-impl Exchange {
-    /// Takes the client's next response. The first step gets the initial response, or nothing where the client
-    /// sent none: it answers with the challenge that the mechanism begins with (empty where the client speaks
-    /// first). After an error the exchange is over.
-    ///
-    /// # Errors
-    /// [`LoginError`]
-    pub async fn step(&mut self, response: &[u8]) -> Result<SaslStep, LoginError> {
-        let _ = (response, &self.authenticator, self.mechanism, &self.context);
-        Err(LoginError::Refused)
+        self.open.ended().await;
     }
 }
 
@@ -183,4 +192,11 @@ impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Login({})", self.account.address)
     }
+}
+
+/// Asks the directory, with a deadline.
+async fn ask(client: &StoreClient, query: DirectoryQuery) -> Result<DirectoryAnswer, StoreError> {
+    tokio::time::timeout(DIRECTORY_TIMEOUT, client.ask_directory(query))
+        .await
+        .unwrap_or_else(|_| Err(StoreError::Unavailable("the directory does not answer".to_owned())))
 }

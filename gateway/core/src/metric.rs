@@ -4,9 +4,9 @@
 //! |---|---|---|
 //! | `securanet_connections_open` | gauge: protocol, listener | connections being served |
 //! | `securanet_connections_total` | counter: protocol, listener | connections that reached their protocol |
-//! | `securanet_connections_refused_total` | counter: protocol, listener, reason | turned away: `too_many_connections`, `too_many_from_address`, `draining`, `proxy_header`, `tls_handshake` |
+//! | `securanet_connections_refused_total` | counter: protocol, listener, reason | turned away: `too_many_connections`, `too_many_from_address`, `draining`, `proxy_header`, `tls_handshake`, `broken` |
 //! | `securanet_accept_errors_total` | counter: listener | `accept` failed (out of file descriptors) |
-//! | `securanet_tls_handshakes_total` | counter: protocol, version | handshakes done by this process |
+//! | `securanet_tls_handshakes_total` | counter: version | handshakes done, `TLSv1.2` or `TLSv1.3` |
 //! | `securanet_tls_certificate_expiry_seconds` | gauge: listener, certificate | notAfter, Unix time |
 //! | `securanet_tls_reloads_total` | counter: listener, outcome | certificate reloads, `done` or `failed` |
 //! | `securanet_logins_total` | counter: mechanism, outcome | attempts: `done`, `refused`, `disabled`, `too_many_attempts`, `malformed`, `unavailable` |
@@ -14,13 +14,11 @@
 //! | `securanet_login_hash_seconds` | histogram | one computation, waiting for a core excluded |
 //! | `securanet_login_remembered_total` | counter | logins that the memory of verified credentials answered |
 //! | `securanet_login_delay_seconds` | histogram | slow-down imposed on an attempt |
-//! | `securanet_login_sessions_ended_total` | counter: reason | sessions ended by `credentials`, `suspended`, `deleted`, `moved` |
+//! | `securanet_logins_ended_total` | counter: reason | accounts whose open sessions were ended: `credentials`, `suspended`, `deleted`, `moved` |
 
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-
-use crate::connection::Refusal;
 
 const CONNECTIONS_OPEN: &str = "securanet_connections_open";
 const CONNECTIONS: &str = "securanet_connections_total";
@@ -34,7 +32,7 @@ const LOGIN_HASHES: &str = "securanet_login_hashes_total";
 const LOGIN_HASH_SECONDS: &str = "securanet_login_hash_seconds";
 const LOGIN_REMEMBERED: &str = "securanet_login_remembered_total";
 const LOGIN_DELAY: &str = "securanet_login_delay_seconds";
-const LOGIN_ENDED: &str = "securanet_login_sessions_ended_total";
+const LOGIN_ENDED: &str = "securanet_logins_ended_total";
 
 /// Tells the recorder what each metric means; called once, after the recorder is installed.
 pub fn describe() {
@@ -50,7 +48,7 @@ pub fn describe() {
     describe_histogram!(LOGIN_HASH_SECONDS, Unit::Seconds, "one argon2id computation");
     describe_counter!(LOGIN_REMEMBERED, "logins answered by the memory of verified credentials");
     describe_histogram!(LOGIN_DELAY, Unit::Seconds, "slow-down imposed on a login attempt");
-    describe_counter!(LOGIN_ENDED, "sessions ended because their account changed");
+    describe_counter!(LOGIN_ENDED, "accounts whose open sessions were ended because they changed");
 }
 
 /// Counts one open connection for as long as it lives.
@@ -71,11 +69,7 @@ impl Drop for OpenConnection {
     }
 }
 
-pub(crate) fn connection_refused(protocol: &'static str, listener: &str, why: Refusal) {
-    connection_failed(protocol, listener, why.name());
-}
-
-pub(crate) fn connection_failed(protocol: &'static str, listener: &str, reason: &'static str) {
+pub(crate) fn connection_refused(protocol: &'static str, listener: &str, reason: &'static str) {
     counter!(CONNECTIONS_REFUSED, "protocol" => protocol, "listener" => listener.to_owned(), "reason" => reason)
         .increment(1);
 }
@@ -116,6 +110,6 @@ pub(crate) fn login_delayed(by: Duration) {
     histogram!(LOGIN_DELAY).record(by.as_secs_f64());
 }
 
-pub(crate) fn sessions_ended(reason: &'static str, sessions: u64) {
-    counter!(LOGIN_ENDED, "reason" => reason).increment(sessions);
+pub(crate) fn logins_ended(reason: &'static str) {
+    counter!(LOGIN_ENDED, "reason" => reason).increment(1);
 }

@@ -6,7 +6,6 @@
 
 use std::{
     io,
-    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,7 +18,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use crate::tls::TlsSettings;
+use crate::{metric, proxy, tls::TlsSettings};
 
 /// What a TLS handshake settled.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +40,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 struct Clear {
     /// Bytes already read from `io`; they come first.
     first: Bytes,
+    /// Nothing has been read yet, and a PROXY header is not expected: if one comes, it is an error.
+    guarded: bool,
     io: ClearIo,
 }
 
@@ -57,21 +58,30 @@ enum Layer {
 /// A client's byte stream.
 pub struct Stream {
     layer: Layer,
-    peer: Option<IpAddr>,
 }
 
 impl Stream {
-    /// A TCP connection; `first` are bytes already read from it.
+    /// A client's TCP connection. If it begins with a PROXY header, reading fails with `InvalidData`: only
+    /// configured proxies may say who the client is, and nothing else a client sends looks like that.
     #[must_use]
-    pub fn from_tcp(tcp: TcpStream, first: Bytes) -> Self {
-        let peer = tcp.peer_addr().ok().map(|address| address.ip());
-        Self { layer: Layer::Clear(Clear { first, io: ClearIo::Tcp(tcp) }), peer }
+    pub fn from_tcp(tcp: TcpStream) -> Self {
+        Self::clear(Clear { first: Bytes::new(), guarded: true, io: ClearIo::Tcp(tcp) })
+    }
+
+    /// A proxy's TCP connection behind its header; `first` are bytes already read from it.
+    #[must_use]
+    pub(crate) fn from_proxied_tcp(tcp: TcpStream, first: Bytes) -> Self {
+        Self::clear(Clear { first, guarded: false, io: ClearIo::Tcp(tcp) })
     }
 
     /// Any other transport (tests: [`tokio::io::duplex`]).
     #[must_use]
     pub fn from_io(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        Self { layer: Layer::Clear(Clear { first: Bytes::new(), io: ClearIo::Any(Box::new(io)) }), peer: None }
+        Self::clear(Clear { first: Bytes::new(), guarded: true, io: ClearIo::Any(Box::new(io)) })
+    }
+
+    const fn clear(clear: Clear) -> Self {
+        Self { layer: Layer::Clear(clear) }
     }
 
     /// Does the server's side of a TLS handshake, within the settings' deadline.
@@ -90,7 +100,8 @@ impl Stream {
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake took too long"))??;
         let info = Arc::new(TlsInfo::of(stream.get_ref().1));
-        Ok(Self { layer: Layer::Tls(Box::new(stream), info), peer: self.peer })
+        metric::handshake_done(info.version);
+        Ok(Self { layer: Layer::Tls(Box::new(stream), info) })
     }
 
     /// What the TLS handshake settled; `None` in the clear.
@@ -100,12 +111,6 @@ impl Stream {
             Layer::Clear(_) => None,
             Layer::Tls(_, info) => Some(info),
         }
-    }
-
-    /// The address at the other end of the TCP connection: a proxy's, where there is one.
-    #[must_use]
-    pub fn transport_peer(&self) -> Option<IpAddr> {
-        self.peer
     }
 }
 
@@ -137,10 +142,19 @@ impl AsyncRead for Clear {
             self.first.advance(taken);
             return Poll::Ready(Ok(()));
         }
-        match &mut self.io {
+        let before = buf.filled().len();
+        let read = match &mut self.io {
             ClearIo::Tcp(io) => Pin::new(io).poll_read(cx, buf),
             ClearIo::Any(io) => Pin::new(io).poll_read(cx, buf),
+        };
+        if self.guarded && read.is_ready() {
+            self.guarded = false;
+            if proxy::begins(&buf.filled()[before..]) {
+                let what = "a PROXY header from a peer that is no configured proxy";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, what)));
+            }
         }
+        read
     }
 }
 

@@ -86,7 +86,7 @@ fn applied_row(outcomes: &[Delivered]) -> AppliedKey {
 
 /// Forgets the keys below the watermark, in bulk.
 fn collect(tx: &mut Tx<'_>, key: &DeliveryKey, source: &mut Source) {
-    if source.settled_below - source.collected_below < COLLECT_EVERY_KEYS {
+    if source.settled_below.saturating_sub(source.collected_below) < COLLECT_EVERY_KEYS {
         return;
     }
     let row = |sequence| tx.key(Table::FanInKey).u32(key.queue.get()).u64(sequence);

@@ -9,7 +9,7 @@
 //! A table's byte is frozen once a release wrote it; a table that is dropped leaves its byte unused.
 //!
 //! Who owns which: 0x01 to 0x0f the dispatch, 0x10 to 0x2f the directory, 0x30 to 0x3f the queue and the fan-in,
-//! 0x40 to 0x7f the accounts (0x40 is shared with the queue, through [`crate::reachability`]).
+//! 0x40 to 0x7f the accounts (0x40 is shared with the queue, through `reachability`).
 
 use std::ops::Deref;
 

@@ -3,13 +3,16 @@
 //! Deterministic: no clock, no randomness, no sockets, no iteration over hash maps. The same log gives the same
 //! bytes on each replica.
 //!
-//! This file only sorts commands and queries to their rooms: [`requests`] remembers replies, [`directory`] is
-//! group 0, [`account`] the mailboxes of a shard, [`queue`] and [`fanin`] the two ends of the fan-out. A command
+//! This file only sorts commands and queries to their rooms: `requests` remembers replies, `directory` is
+//! group 0, `account` the mailboxes of a shard, `queue` and `fanin` the two ends of the fan-out. A command
 //! runs inside a savepoint and a refused one is rolled back, so a refusal changes nothing whatever its room did.
 
 mod account;
 mod directory;
 mod fanin;
+pub mod fuzz;
+#[cfg(test)]
+mod harness;
 pub mod keys;
 mod queue;
 mod reachability;

@@ -325,8 +325,10 @@ fn in_direction(order: Ordering, direction: Direction) -> Ordering {
     }
 }
 
+type Bounds<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
+
 /// The bounds of a range for a map; none when the range is empty (a map would panic).
-fn bounds(range: &KeyRange) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+fn bounds(range: &KeyRange) -> Option<Bounds<'_>> {
     let end = match &range.end {
         Some(end) if *end <= range.start => return None,
         Some(end) => Bound::Excluded(end.as_slice()),

@@ -39,7 +39,7 @@ pub(super) fn fan_out(tx: &mut Tx<'_>, clock: UnixMillis, fan_out: &FanOut) -> R
 fn add_delivery(tx: &mut Tx<'_>, clock: UnixMillis, item: u64, to: &FanOutTarget) -> Result<bool, EngineError> {
     let target_key = tx.key(Table::QueueTarget).u32(to.group.get());
     let mut target: Target = tx.get_record(&target_key)?.unwrap_or(Target { next: 1, settled_below: 1 });
-    if target.next - target.settled_below >= FANOUT_WINDOW_MAX {
+    if target.next.saturating_sub(target.settled_below) >= FANOUT_WINDOW_MAX {
         return Ok(false);
     }
     let key = tx.key(Table::QueuePending).u32(to.group.get()).u64(target.next);

@@ -28,19 +28,19 @@ pub(super) fn pending(view: &ReadView<'_>, rows_max: u32) -> Result<Vec<PendingD
     let targets = targets(view)?;
     let rows_max = rows_max.clamp(1, ROWS_MAX) as usize;
     let share = rows_max.div_ceil(targets.len().max(1));
-    let mut queues = Vec::with_capacity(targets.len());
+    let mut queues = VecDeque::with_capacity(targets.len());
     for (group, target) in targets {
-        queues.push(oldest(view, group, target, share)?);
+        queues.push_back(oldest(view, group, target, share)?);
     }
     let mut deliveries = Vec::new();
     let mut octets = 0;
     while deliveries.len() < rows_max && octets < ANSWER_OCTETS {
-        let Some(mut queue) = (!queues.is_empty()).then(|| queues.remove(0)) else { break };
+        let Some(mut queue) = queues.pop_front() else { break };
         let Some((target, key, row)) = queue.pop_front() else { continue };
         let delivery = delivery(view, target, key, row)?;
         octets += size_bytes(&delivery.deliver);
         deliveries.push(delivery);
-        queues.push(queue);
+        queues.push_back(queue);
     }
     Ok(deliveries)
 }

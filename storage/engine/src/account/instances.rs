@@ -138,3 +138,35 @@ pub(super) fn of_email(
     })?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use securanet_kv::memory::MemoryStore;
+    use securanet_model::{
+        AccountId, DomainId, Epoch, GroupId, ModSeq, TenantId, UnixMillis, account::AccountRef, directory::Quota,
+    };
+
+    use super::*;
+    use crate::{
+        account::{change::Stop, mailboxes::INBOX, provision},
+        keys::Space,
+        tx::Tx,
+    };
+
+    #[test]
+    fn the_last_uid_is_never_given() {
+        let store = MemoryStore::new();
+        let mut tx = Tx::new(&store, Space { group: GroupId::new(1), generation: 0 });
+        let account = AccountRef { id: AccountId::new(1), epoch: Epoch::new(0) };
+        let of = (TenantId::new(0), DomainId::new(0));
+        let stamp = UnixMillis::new(1_700_000_000_000);
+        provision::provision(&mut tx, stamp, account, of, Quota::default()).unwrap();
+        let mut change = Change::open(&mut tx, stamp, account).unwrap();
+        let counters = MailboxCounters { uid_next: Uid::new(u32::MAX - 1), ..MailboxCounters::empty(ModSeq::new(1)) };
+        let mut inbox = Mailbox { id: INBOX, counters };
+        let last = inbox.place(&mut change, EmailId::new(1), 1, Flags::default()).unwrap();
+        assert_eq!(last, Uid::new(u32::MAX - 1), "UIDNEXT is above all that were given");
+        let one_more = inbox.place(&mut change, EmailId::new(2), 1, Flags::default());
+        assert!(matches!(one_more, Err(Stop::Refused(AccountRefusal::NoUidsLeft))), "{one_more:?}");
+    }
+}

@@ -80,4 +80,10 @@ impl BlobError {
     pub const fn is_fatal(&self) -> bool {
         matches!(self, Self::SyncFailed(_))
     }
+
+    /// Whether stored bytes are not what was written, as far as our checksums or the store's can tell.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Kv(KvError::Damaged { .. }))
+    }
 }

@@ -17,6 +17,14 @@ use crate::{
     seal,
 };
 
+/// A row of the store, as a damaged disk may give it back.
+///
+/// # Panics
+/// When a row that decodes does not encode to the same bytes.
+pub fn fuzz_stored(data: &[u8]) {
+    crate::stored::fuzz::fuzz_stored(data);
+}
+
 /// A whole message: structure, envelope, preview and pieces.
 ///
 /// # Panics

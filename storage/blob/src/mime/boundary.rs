@@ -1,8 +1,9 @@
 //! Boundaries of the multiparts that are open, and finding the next delimiter line (RFC 2046 5.1.1).
 //!
-//! A line is a delimiter when it begins with `--` and an open boundary; what follows on the line is ignored, as
-//! the RFC asks. Where several boundaries fit, the longest wins (one boundary may be the beginning of another),
-//! then the innermost (some programs use one boundary twice).
+//! A line is a delimiter when it is `--`, an open boundary, perhaps `--`, and then ends or goes on with white space.
+//! The RFC would ignore anything behind a boundary; but then the boundary `a` would be found in the line `--ab` of
+//! a multipart whose header was not read yet, and mail programs ask for the end of the line too. Where several
+//! boundaries fit, the longest wins, then the innermost (some programs use one boundary twice).
 
 use memchr::{memchr, memmem};
 
@@ -54,16 +55,17 @@ impl Boundaries {
     /// Whether the line that begins at `line` is a delimiter.
     pub(crate) fn at(&self, message: &[u8], line: usize) -> Option<Delimiter> {
         let text = message[line..].strip_prefix(b"--")?;
-        let fits = |&(_, boundary): &(usize, &Vec<u8>)| text.starts_with(boundary);
-        let (index, boundary) = self.open.iter().enumerate().filter(fits).max_by_key(|(_, boundary)| boundary.len())?;
-        let rest = &text[boundary.len()..];
+        let behind = |boundary: &Vec<u8>| {
+            let rest = text.strip_prefix(boundary.as_slice())?;
+            let closed = rest.strip_prefix(b"--").filter(|rest| ends_word(rest));
+            (closed.is_some() || ends_word(rest)).then_some((rest, closed.is_some()))
+        };
+        let fitting = self.open.iter().enumerate().filter_map(|(index, boundary)| Some((index, behind(boundary)?)));
+        // The longest boundary is the one with the shortest rest; of equal ones the last opened.
+        let (boundary, (rest, closes)) =
+            fitting.reduce(|best, next| if next.1.0.len() <= best.1.0.len() { next } else { best })?;
         let next = memchr(b'\n', rest).map_or(message.len(), |end| message.len() - rest.len() + end + 1);
-        Some(Delimiter {
-            boundary: index,
-            closes: rest.starts_with(b"--"),
-            body_end: before_break(message, line),
-            next,
-        })
+        Some(Delimiter { boundary, closes, body_end: before_break(message, line), next })
     }
 
     /// The first delimiter at or behind `from`, which is the beginning of a line.
@@ -75,6 +77,11 @@ impl Boundaries {
         self.at(message, from)
             .or_else(|| finder.find_iter(&message[from..]).find_map(|found| self.at(message, from + found + 1)))
     }
+}
+
+/// Whether a boundary may end before this text.
+fn ends_word(rest: &[u8]) -> bool {
+    rest.first().is_none_or(|octet| matches!(octet, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 /// Where the line break before `line` begins.
@@ -108,6 +115,8 @@ mod tests {
         let both = open(&["outer", "outer-inner"]);
         assert_eq!(both.find(b"\n--outer-inner\n", 0).unwrap().boundary, 1);
         assert_eq!(both.find(b"\n--outer\n", 0).unwrap().boundary, 0);
+        let dashes = open(&["b", "b--"]);
+        assert_eq!(dashes.find(b"\n--b--\n", 0).map(|found| (found.boundary, found.closes)), Some((1, false)));
         let same = open(&["same", "same"]);
         assert_eq!(same.find(b"\n--same\n", 0).unwrap().boundary, 1);
     }
@@ -115,7 +124,9 @@ mod tests {
     #[test]
     fn only_a_line_that_begins_with_it_is_a_delimiter() {
         let boundaries = open(&["b"]);
-        assert_eq!(boundaries.find(b"x--b\r\n --b\r\n-b\r\n-- b\r\n--c", 0), None);
+        assert_eq!(boundaries.find(b"x--b\r\n --b\r\n-b\r\n-- b\r\n--c\r\n--bc\r\n--b-\r\n--b--c", 0), None);
+        assert!(boundaries.find(b"--b \t", 0).is_some_and(|found| !found.closes));
+        assert!(boundaries.find(b"--b-- junk", 0).is_some_and(|found| found.closes));
         assert_eq!(open(&[]).find(b"--b", 0), None);
         assert_eq!(Boundaries::new().open(b" "), None);
     }

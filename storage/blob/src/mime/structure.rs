@@ -11,7 +11,7 @@ use securanet_model::summary::{Envelope, Inside, Part};
 use super::{
     allowance::Allowance,
     boundary::{Boundaries, Delimiter},
-    cursor::{Cursor, trim},
+    cursor::Cursor,
     header::{Header, Name},
     parameters,
 };
@@ -200,8 +200,8 @@ fn disposition(value: &[u8], allowance: &mut Allowance) -> Option<(Vec<u8>, Vec<
 /// RFC 3282: tags, separated by commas.
 fn languages(value: &[u8], allowance: &mut Allowance) -> Vec<Vec<u8>> {
     const TAGS_MAX: usize = 64;
-    let tags = value.split(|&octet| octet == b',').map(trim).filter(|tag| !tag.is_empty());
-    tags.take(TAGS_MAX).map(|tag| allowance.text(tag)).collect()
+    let tags = value.split(|&octet| octet == b',').map(|tag| parameters::token(&mut Cursor::new(tag)));
+    tags.filter(|tag| !tag.is_empty()).take(TAGS_MAX).map(|tag| allowance.text(tag)).collect()
 }
 
 /// Counts line ends up to places that (nearly always) lie ever further on: each octet is looked at once.

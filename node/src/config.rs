@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use securanet_gateway::model::DomainName;
 use serde::Deserialize;
 
 /// One node.
@@ -16,7 +17,7 @@ use serde::Deserialize;
 pub struct Config {
     /// The name that greetings, EHLO and Received fields show; default: this machine's name.
     #[serde(default = "machine_name")]
-    pub hostname: String,
+    pub hostname: DomainName,
     /// Where the store keeps everything.
     pub data_directory: PathBuf,
     /// The store.
@@ -195,10 +196,10 @@ fn connections_per_address_max() -> usize {
     200
 }
 
-fn machine_name() -> String {
+#[allow(clippy::expect_used, reason = "localhost is a domain name")]
+fn machine_name() -> DomainName {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+    DomainName::parse(name.trim()).unwrap_or_else(|_| DomainName::parse("localhost").expect("a domain name"))
 }
 
 /// What is wrong with a configuration.

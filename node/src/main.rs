@@ -1,1 +1,74 @@
-fn main() {}
+//! The binary: command line, configuration, roles, wiring, telemetry, and the [`manual`].
+
+mod addresses;
+mod api;
+mod cli;
+mod commands;
+mod config;
+mod content;
+mod demo;
+mod disk;
+mod front;
+mod init;
+mod maildir;
+pub mod manual;
+mod nodeport;
+mod run;
+mod telemetry;
+mod transfer;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    api::AdminApi,
+    cli::{Cli, Command},
+    config::Config,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("securanet: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(dispatch(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("securanet: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(target) => run::run(Config::load(&target.config)?).await,
+        Command::Init(init) => init::init(&init),
+        Command::CheckConfig(target) => {
+            let config = Config::load(&target.config)?;
+            run::check(&config)?;
+            println!("{}: fine; {} listeners", target.config.display(), config.listener.len());
+            Ok(())
+        }
+        Command::Demo(demo) => demo::demo(&demo.directory).await,
+        Command::Domain { action, target } => commands::domain(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Account { action, target } => commands::account(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Alias { action, target } => commands::alias(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Group { action, target } => commands::group(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Password { action, target } => commands::password(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Mailbox { action, target } => commands::mailbox(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Policy { action, target } => commands::policy(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Status { json, target } => commands::status(&AdminApi::of_node(&target.config)?, json).await,
+        Command::Scrub(target) => commands::scrub(&AdminApi::of_node(&target.config)?).await,
+        Command::Import(import) => transfer::import(import).await,
+        Command::Export(export) => transfer::export(export).await,
+    }
+}

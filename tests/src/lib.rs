@@ -1,1 +1,9 @@
-//! What crosses rooms: the harness that starts real servers, and the parts that its tests share.
+//! What crosses rooms: the harness that starts real servers, small clients, and the ledger of what was acknowledged.
+//!
+//! Tests use loopback addresses and free ports only, and end the processes that they started by their ids.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "everything here is a test: a panic is its failure")]
+
+pub mod dialogue;
+pub mod ledger;
+pub mod server;

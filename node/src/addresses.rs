@@ -1,0 +1,25 @@
+//! Where a running node listens, in a file of its data directory: with port 0 only the system knows beforehand.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+
+/// The file's name.
+const FILE: &str = "addresses.json";
+/// What the admin API is called in it.
+const ADMIN: &str = "admin";
+
+/// Writes the addresses of a node that has just bound them.
+pub fn write(data_directory: &Path, admin: SocketAddr, listeners: &[(String, SocketAddr)]) -> std::io::Result<()> {
+    let mut all: BTreeMap<&str, String> = listeners.iter().map(|(name, at)| (name.as_str(), at.to_string())).collect();
+    all.insert(ADMIN, admin.to_string());
+    let text = serde_json::to_string_pretty(&all)?;
+    let new = data_directory.join(format!("{FILE}.new"));
+    std::fs::write(&new, text + "\n")?;
+    std::fs::rename(new, data_directory.join(FILE))
+}
+
+/// The admin API's address of the node that runs, or ran last.
+pub fn admin(data_directory: &Path) -> Option<SocketAddr> {
+    let text = std::fs::read_to_string(data_directory.join(FILE)).ok()?;
+    let all: BTreeMap<String, String> = serde_json::from_str(&text).ok()?;
+    all.get(ADMIN)?.parse().ok()
+}

@@ -1,0 +1,412 @@
+//! The command line, as clap sees it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A clustered mail platform: SMTP, IMAP and POP3 in front of a replicated store.
+#[derive(Debug, Parser)]
+#[command(name = "securanet", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the running node's admin API is.
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// The node's file: gives the admin address and the token.
+    #[arg(long, short, global = true, env = "SECURANET_CONFIG", default_value = "node.toml")]
+    pub config: PathBuf,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the node until it is told to stop.
+    Run(Target),
+    /// Write an annotated node file for this machine into a folder.
+    Init(Init),
+    /// Read the node file and say what is wrong with it.
+    CheckConfig(Target),
+    /// Run a complete server on loopback with a demo domain and two accounts.
+    Demo(Demo),
+    /// Domains.
+    Domain {
+        /// What with them.
+        #[command(subcommand)]
+        action: Domain,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Accounts.
+    Account {
+        /// What with them.
+        #[command(subcommand)]
+        action: Account,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Other addresses of an account or a group.
+    Alias {
+        /// What with them.
+        #[command(subcommand)]
+        action: Alias,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Distribution lists.
+    Group {
+        /// What with them.
+        #[command(subcommand)]
+        action: Group,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Passwords and device passwords.
+    Password {
+        /// What with them.
+        #[command(subcommand)]
+        action: Password,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Mailboxes of an account.
+    Mailbox {
+        /// What with them.
+        #[command(subcommand)]
+        action: Mailbox,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Policies: what can be set, and setting it.
+    Policy {
+        /// What with them.
+        #[command(subcommand)]
+        action: Policy,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show how the node is; what is wrong comes first.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Verify every stored part and every reference, and report. Changes nothing.
+    Scrub(Target),
+    /// Import a Maildir (with its subfolders) or an mbox file into an account. May be repeated after a break.
+    Import(Import),
+    /// Export an account into a Maildir.
+    Export(Export),
+}
+
+/// What `init` needs.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder for the node file, the data and the certificate.
+    pub directory: PathBuf,
+    /// The name that the node has in the world.
+    #[arg(long)]
+    pub hostname: String,
+}
+
+/// What `demo` needs.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Where to keep its data.
+    #[arg(long)]
+    pub directory: PathBuf,
+}
+
+/// Limits of an account or a domain.
+#[derive(Clone, Debug, Args)]
+pub struct QuotaArgs {
+    /// Octets, with K, M or G: 5G.
+    #[arg(long, value_parser = parse_size)]
+    pub quota_bytes: Option<u64>,
+    /// Messages.
+    #[arg(long)]
+    pub quota_messages: Option<u64>,
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.chars().last() {
+        Some('K' | 'k') => (&text[..text.len() - 1], 1 << 10),
+        Some('M' | 'm') => (&text[..text.len() - 1], 1 << 20),
+        Some('G' | 'g') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no size: write 500M or 5G"))?;
+    number.checked_mul(factor).ok_or_else(|| format!("{text:?} is too large"))
+}
+
+/// With domains.
+#[derive(Debug, Subcommand)]
+pub enum Domain {
+    /// Add one.
+    Add {
+        /// Its name.
+        name: String,
+    },
+    /// List them.
+    List,
+    /// Set its catch-all or quota.
+    Set {
+        /// Its name.
+        name: String,
+        /// Who gets mail for unknown local parts; an empty text removes it.
+        #[arg(long)]
+        catch_all: Option<String>,
+        /// Its limits.
+        #[command(flatten)]
+        quota: QuotaArgs,
+    },
+    /// Remove an empty one.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// With accounts.
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Add one. The password is read from the terminal or from standard input.
+    Add {
+        /// Its main address.
+        address: String,
+        /// Its owner's name.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// Make it without a password.
+        #[arg(long)]
+        no_password: bool,
+        /// Its limits.
+        #[command(flatten)]
+        quota: QuotaArgs,
+    },
+    /// List them.
+    List {
+        /// Only of this domain.
+        #[arg(long)]
+        domain: Option<String>,
+    },
+    /// Show one with what it uses.
+    Show {
+        /// Its address.
+        address: String,
+    },
+    /// Suspend it: no login, no mail in.
+    Suspend {
+        /// Its address.
+        address: String,
+    },
+    /// Wake it.
+    Resume {
+        /// Its address.
+        address: String,
+    },
+    /// Set its limits.
+    Quota {
+        /// Its address.
+        address: String,
+        /// Its limits; what is not given becomes unlimited.
+        #[command(flatten)]
+        quota: QuotaArgs,
+    },
+    /// Remove it with all its mail.
+    Remove {
+        /// Its address.
+        address: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// With aliases.
+#[derive(Debug, Subcommand)]
+pub enum Alias {
+    /// Add one.
+    Add {
+        /// The address.
+        address: String,
+        /// Where its mail goes.
+        target: String,
+    },
+    /// List them.
+    List,
+    /// Remove one.
+    Remove {
+        /// The address.
+        address: String,
+    },
+}
+
+/// With distribution lists.
+#[derive(Debug, Subcommand)]
+pub enum Group {
+    /// Add one, or replace its members.
+    Set {
+        /// Its address.
+        address: String,
+        /// Its members.
+        #[arg(required = true)]
+        members: Vec<String>,
+        /// Who gets its bounces.
+        #[arg(long)]
+        owner: Option<String>,
+    },
+    /// List them.
+    List,
+    /// Remove one.
+    Remove {
+        /// Its address.
+        address: String,
+    },
+}
+
+/// With passwords.
+#[derive(Debug, Subcommand)]
+pub enum Password {
+    /// Set it; it is read from the terminal or from standard input. Open sessions end.
+    Set {
+        /// Whose.
+        address: String,
+    },
+    /// Remove it: nobody can log in.
+    Remove {
+        /// Whose.
+        address: String,
+    },
+    /// Make a device password and show it once.
+    AppAdd {
+        /// Whose.
+        address: String,
+        /// What the owner calls it.
+        label: String,
+    },
+    /// List device passwords.
+    AppList {
+        /// Whose.
+        address: String,
+    },
+    /// Remove a device password.
+    AppRemove {
+        /// Whose.
+        address: String,
+        /// Its number.
+        id: u32,
+    },
+}
+
+/// With mailboxes.
+#[derive(Debug, Subcommand)]
+pub enum Mailbox {
+    /// List them.
+    List {
+        /// Whose.
+        address: String,
+    },
+    /// Make one.
+    Create {
+        /// Whose.
+        address: String,
+        /// Its name, levels separated by `/`.
+        name: String,
+    },
+    /// Rename one with those below it.
+    Rename {
+        /// Whose.
+        address: String,
+        /// Old name.
+        from: String,
+        /// New name.
+        to: String,
+    },
+    /// Delete one with its messages.
+    Delete {
+        /// Whose.
+        address: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// With policies.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// List all with what is set.
+    List,
+    /// Set one.
+    Set {
+        /// Its key.
+        key: String,
+        /// Its value; without one it goes back to the wider scope's.
+        value: Option<String>,
+        /// Only for this domain.
+        #[arg(long, conflicts_with = "account")]
+        domain: Option<String>,
+        /// Only for this account.
+        #[arg(long)]
+        account: Option<String>,
+    },
+}
+
+/// What `import` needs.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Into whose account.
+    pub address: String,
+    /// A Maildir, or an mbox file.
+    pub source: PathBuf,
+    /// The mailbox for an mbox, or for the Maildir's own messages.
+    #[arg(long, default_value = "INBOX")]
+    pub mailbox: String,
+    /// The node.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// What `export` needs.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Whose account.
+    pub address: String,
+    /// The Maildir to write; what it holds already is not fetched again.
+    pub destination: PathBuf,
+    /// The node.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("5G"), Ok(5 << 30));
+        assert_eq!(parse_size("100"), Ok(100));
+        assert!(parse_size("x").is_err());
+        assert!(parse_size("99999999999G").is_err());
+    }
+}

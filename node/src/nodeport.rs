@@ -1,0 +1,145 @@
+//! What the admin API asks of the node itself.
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use securanet_admin::{Node, NodeStatus, ScrubReport, ShardStatus};
+use securanet_gateway::{
+    client::StoreClient,
+    connection::Shutdown,
+    model::{
+        Answer, GroupId, Query,
+        delivery::{QueueAnswer, QueueQuery},
+        request::Totals,
+    },
+    store::BoxFuture,
+};
+use securanet_raft::{GroupStatus, Groups, Stores};
+
+use crate::{content::ContentCare, disk::DiskWatch};
+
+/// This node, for the admin API.
+pub struct NodePort {
+    /// Its name.
+    pub hostname: String,
+    /// The cluster's id.
+    pub cluster: [u8; 16],
+    /// Its disks.
+    pub stores: Stores,
+    /// Its store.
+    pub client: StoreClient,
+    /// Its groups.
+    pub groups: Groups,
+    /// Its free space.
+    pub disk: Arc<DiskWatch>,
+    /// Its blobs.
+    pub care: Arc<ContentCare>,
+    /// Its metrics.
+    pub metrics: PrometheusHandle,
+    /// Whether it is being stopped.
+    pub shutdown: Shutdown,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl NodePort {
+    async fn gather(&self) -> anyhow::Result<NodeStatus> {
+        let mut groups = Vec::new();
+        let mut problems = self.problems();
+        for status in self.groups.status() {
+            problems.extend(problems_of(&status));
+            groups.push(self.shard(&status).await?);
+        }
+        let held: u64 = groups.iter().map(|group| group.held).sum();
+        if held > 0 {
+            problems.push(format!("{held} recipients are held: no account would take their mail"));
+        }
+        let stores = self.stores.clone();
+        let data_bytes = tokio::task::spawn_blocking(move || {
+            [&stores.log, &stores.state, &stores.blob].into_iter().try_fold(0, |sum, store| {
+                store.size_on_disk_bytes().map(|bytes| sum + bytes)
+            })
+        });
+        Ok(NodeStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: hex(&self.cluster),
+            hostname: self.hostname.clone(),
+            problems,
+            disk_free_bytes: self.disk.free_bytes(),
+            disk_reserve_bytes: self.disk.reserve_bytes(),
+            data_bytes: data_bytes.await??,
+            groups,
+        })
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.client.store().accepting().err().map(|error| error.to_string()).into_iter().collect()
+    }
+
+    async fn shard(&self, status: &GroupStatus) -> anyhow::Result<ShardStatus> {
+        let totals = match self.groups.query(status.group, Query::Totals, None).await? {
+            Answer::Totals(totals) => totals,
+            _ => Totals::default(),
+        };
+        let (pending, held) = match self.queue_depth(status.group).await? {
+            Answer::Queue(QueueAnswer::Depth { pending, held, .. }) => (pending, held),
+            _ => (0, 0),
+        };
+        Ok(ShardStatus {
+            group: status.group.get(),
+            leads: status.is_leader,
+            term: status.term,
+            last_log_index: status.last_log.unwrap_or(0),
+            applied_index: status.applied.unwrap_or(0),
+            accounts: totals.accounts,
+            messages: totals.messages,
+            bytes: totals.bytes,
+            pending,
+            held,
+            repeats_suppressed: totals.repeats_suppressed,
+        })
+    }
+
+    async fn queue_depth(&self, group: GroupId) -> anyhow::Result<Answer> {
+        Ok(self.groups.query(group, Query::Queue(QueueQuery::Depth), None).await?)
+    }
+}
+
+fn problems_of(status: &GroupStatus) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(why) = &status.stopped {
+        problems.push(format!("group {} has stopped: {why}", status.group));
+    } else if status.leader.is_none() {
+        problems.push(format!("group {} has no leader: it takes no changes", status.group));
+    } else if !status.replayed {
+        problems.push(format!("group {} is still replaying its log", status.group));
+    }
+    problems
+}
+
+impl Node for NodePort {
+    fn status(&self) -> BoxFuture<'_, Result<NodeStatus, String>> {
+        Box::pin(async { self.gather().await.map_err(|error| format!("{error:#}")) })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.shutdown.is_draining() {
+            return Err("draining".to_owned());
+        }
+        self.client.store().accepting().map_err(|error| error.to_string())?;
+        match self.groups.status().iter().flat_map(problems_of).next() {
+            Some(problem) => Err(problem),
+            None => Ok(()),
+        }
+    }
+
+    fn scrub(&self) -> BoxFuture<'_, Result<ScrubReport, String>> {
+        Box::pin(async { self.care.scrub().await.map_err(|error| format!("{error:#}")) })
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+}

@@ -1,0 +1,253 @@
+//! A real server in a process of its own, on free loopback ports, with a folder of its own; gone when dropped.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use tempfile::TempDir;
+
+/// Starting takes longest when a machine with two cores compiles beside the tests.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// The domain of all test accounts.
+pub const DOMAIN: &str = "test.example";
+/// The password of all test accounts.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// A server.
+pub struct Server {
+    folder: TempDir,
+    child: Option<Child>,
+    extra: String,
+    wrapper: Vec<String>,
+}
+
+/// How to start one.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Lines for the node file, before the listeners.
+    pub config: String,
+    /// A command that runs the server: strace for instance.
+    pub wrapper: Vec<String>,
+}
+
+/// The binary that the build put beside the tests.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.ancestors().find(|folder| folder.join("securanet").is_file());
+    folder.expect("build the workspace first: cargo build --workspace").join("securanet")
+}
+
+const LISTENERS: [(&str, &str, &str); 7] = [
+    ("smtp", "smtp", "starttls"),
+    ("strict", "smtp", "none"),
+    ("lmtp", "lmtp", "none"),
+    ("imap", "imap", "starttls"),
+    ("imaps", "imap", "implicit"),
+    ("pop3", "pop3", "starttls"),
+    ("pop3s", "pop3", "implicit"),
+];
+
+impl Server {
+    /// Starts a server with a domain and these accounts (local parts).
+    pub fn start(accounts: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(Options::default(), accounts)
+    }
+
+    /// Starts a server with options.
+    pub fn start_with(options: Options, accounts: &[&str]) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("securanet-").tempdir()?;
+        make_certificate(folder.path())?;
+        let mut server = Self { folder, child: None, extra: options.config, wrapper: options.wrapper };
+        server.restart()?;
+        server.cli(&["domain", "add", DOMAIN], "")?;
+        for account in accounts {
+            server.add_account(account)?;
+        }
+        Ok(server)
+    }
+
+    /// Adds an account of the test domain.
+    pub fn add_account(&self, local: &str) -> anyhow::Result<()> {
+        self.cli(&["account", "add", &address(local)], &format!("{PASSWORD}\n")).map(drop)
+    }
+
+    fn write_config(&self) -> anyhow::Result<()> {
+        let mut text = format!(
+            "hostname = \"mail.{DOMAIN}\"\ndata_directory = \"data\"\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n\n\
+             [[certificate]]\nname = \"test\"\ncertificate_file = \"certificate.pem\"\nkey_file = \"key.pem\"\n",
+            self.extra
+        );
+        for (name, protocol, tls) in LISTENERS {
+            let strict = if name == "strict" { "bare_newline = \"reject\"\n" } else { "" };
+            text += &format!(
+                "\n[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\ntls = \"{tls}\"\n\
+                 connections_per_address_max = 5000\ntrusted_networks = [\"127.0.0.1/32\"]\n{strict}"
+            );
+        }
+        Ok(fs::write(self.config(), text)?)
+    }
+
+    /// Starts it (again) on what its folder holds, and waits until it is ready.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        self.write_config()?;
+        fs::remove_file(self.addresses_file()).ok();
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
+        let mut words = self.wrapper.clone();
+        words.extend([binary().display().to_string(), "run".to_owned(), "--config".to_owned()]);
+        words.push(self.config().display().to_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.child = Some(command.spawn().with_context(|| format!("{words:?}"))?);
+        self.wait_ready()
+    }
+
+    fn wait_ready(&mut self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while !self.addresses_file().exists() {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().transpose()).transpose()? {
+                bail!("the server ended with {status}:\n{}", self.log());
+            }
+            ensure!(start.elapsed() < START_PATIENCE, "the server did not start:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn addresses_file(&self) -> PathBuf {
+        self.folder.path().join("data/addresses.json")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// Its node file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("node.toml")
+    }
+
+    /// Its folder, for whatever a test keeps beside it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// The id of its process.
+    pub fn process_id(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Where a listener listens (`smtp`, `imaps`, ..., or `admin`).
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        let text = fs::read_to_string(self.addresses_file()).expect("the server has started");
+        let all: BTreeMap<String, String> = serde_json::from_str(&text).expect("addresses");
+        all[listener].parse().expect("an address")
+    }
+
+    /// A listener's port.
+    pub fn port(&self, listener: &str) -> u16 {
+        self.address(listener).port()
+    }
+
+    /// The certificate that its clients trust.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
+    }
+
+    /// Runs a command of the CLI against it.
+    pub fn cli(&self, words: &[&str], input: &str) -> anyhow::Result<String> {
+        let output = self.try_cli(words, input)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "securanet {words:?}: {}{text}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.log()
+        );
+        Ok(text)
+    }
+
+    /// Runs a command of the CLI that may fail.
+    pub fn try_cli(&self, words: &[&str], input: &str) -> anyhow::Result<Output> {
+        let mut command = Command::new(binary());
+        command.args(words).arg("--config").arg(self.config()).env("XDG_STATE_HOME", self.folder.path());
+        run(command, input)
+    }
+
+    /// SIGKILL: nothing is flushed.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+
+    /// SIGTERM: it drains.
+    pub fn terminate(&mut self) -> anyhow::Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        let start = Instant::now();
+        while child.try_wait()?.is_none() {
+            if start.elapsed() > START_PATIENCE {
+                child.kill().ok();
+                bail!("the server did not stop:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log:\n{}", self.log());
+        }
+    }
+}
+
+/// An address of the test domain.
+pub fn address(local: &str) -> String {
+    format!("{local}@{DOMAIN}")
+}
+
+/// Runs a program to its end with this input.
+pub fn run(mut command: Command, input: &str) -> anyhow::Result<Output> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
+    child.stdin.take().context("stdin")?.write_all(input.as_bytes()).ok();
+    Ok(child.wait_with_output()?)
+}
+
+/// Runs a program that must succeed; gives what it printed.
+pub fn must(command: Command, input: &str) -> anyhow::Result<String> {
+    let shown = format!("{command:?}");
+    let output = run(command, input)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{shown}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    Ok(text)
+}
+
+/// A certificate for localhost, signed by itself: clients of the tests trust it by name.
+fn make_certificate(folder: &Path) -> anyhow::Result<()> {
+    let mut names = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    names.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    names.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate()?;
+    fs::write(folder.join("certificate.pem"), names.self_signed(&key)?.pem())?;
+    fs::write(folder.join("key.pem"), key.serialize_pem())?;
+    Ok(())
+}

@@ -9,12 +9,10 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
 use anyhow::Context;
-use futures::{StreamExt, stream};
 use hyper::Method;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -24,9 +22,6 @@ use crate::{
     cli::{Export, Import},
     maildir::{self, Source, Substitutions},
 };
-
-/// Messages on their way at the same time: enough to share the store's syncs.
-const CONCURRENT: usize = 16;
 
 fn progress(total: u64, what: &str) -> anyhow::Result<ProgressBar> {
     let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {per_sec} {eta} left")?;
@@ -52,7 +47,7 @@ enum Outcome {
 /// The keys that earlier runs have brought over.
 struct Journal {
     file: fs::File,
-    done: Arc<HashSet<String>>,
+    done: HashSet<String>,
 }
 
 impl Journal {
@@ -64,7 +59,7 @@ impl Journal {
         let folder = state.join("securanet");
         fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
         let path = folder.join(format!("import-{}", &name[..16]));
-        let done = Arc::new(fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect());
+        let done = fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect();
         let file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
         Ok(Self { file, done })
     }
@@ -82,11 +77,9 @@ pub async fn import(import: Import) -> anyhow::Result<()> {
     let mut journal = Journal::open(&import)?;
     let bar = progress(sources.len() as u64, "importing")?;
     let mut sums = Sums::default();
-    let done = journal.done.clone();
-    let tasks = sources.into_iter().map(|source| import_one(&api, &import.address, source, &done));
-    let mut outcomes = stream::iter(tasks).buffered(CONCURRENT);
-    while let Some(outcome) = outcomes.next().await {
-        let (key, outcome) = outcome?;
+    // One after the other, so that UIDs follow the order of the source.
+    for source in sources {
+        let (key, outcome) = import_one(&api, &import.address, source, &journal.done).await?;
         match outcome {
             Outcome::Imported(counted) => {
                 sums.imported += 1;

@@ -219,9 +219,7 @@ impl Keys<'_, '_> {
         }
         match self.cursor.peek() {
             Some(b'(') => self.group(depth),
-            Some(octet) if SequenceSet::begins_with(octet) => {
-                SequenceSet::parse(self.cursor).map(SearchKey::Sequence)
-            }
+            Some(octet) if SequenceSet::begins_with(octet) => SequenceSet::parse(self.cursor).map(SearchKey::Sequence),
             _ => self.named(depth),
         }
     }
@@ -289,9 +287,35 @@ impl Keys<'_, '_> {
 }
 
 const TAKES_ARGUMENT: [&str; 29] = [
-    "OR", "NOT", "KEYWORD", "UNKEYWORD", "LARGER", "SMALLER", "OLDER", "YOUNGER", "UID", "MODSEQ", "EMAILID", "THREADID",
-    "HEADER", "FROM", "TO", "CC", "BCC", "SUBJECT", "BODY", "TEXT", "BEFORE", "ON", "SINCE", "SENTBEFORE", "SENTON",
-    "SENTSINCE", "SAVEDBEFORE", "SAVEDON", "SAVEDSINCE",
+    "OR",
+    "NOT",
+    "KEYWORD",
+    "UNKEYWORD",
+    "LARGER",
+    "SMALLER",
+    "OLDER",
+    "YOUNGER",
+    "UID",
+    "MODSEQ",
+    "EMAILID",
+    "THREADID",
+    "HEADER",
+    "FROM",
+    "TO",
+    "CC",
+    "BCC",
+    "SUBJECT",
+    "BODY",
+    "TEXT",
+    "BEFORE",
+    "ON",
+    "SINCE",
+    "SENTBEFORE",
+    "SENTON",
+    "SENTSINCE",
+    "SAVEDBEFORE",
+    "SAVEDON",
+    "SAVEDSINCE",
 ];
 
 fn date_key(name: &str, date: Date, cursor: &Cursor<'_>) -> Result<SearchKey, SyntaxError> {

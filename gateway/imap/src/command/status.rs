@@ -1,0 +1,54 @@
+//! STATUS (RFC 9051 6.3.11): every item comes from the mailbox's counters, none is counted.
+
+use securanet_gateway::model::{Uid, account::MailboxInfo, account::UidSet};
+
+use crate::{
+    grammar::{command::MailboxArg, status::StatusItem},
+    mailbox::Account,
+    response::{Code, Stop, Tagged},
+    session::Session,
+};
+
+/// Answers.
+pub(crate) async fn run(
+    session: &mut Session,
+    account: &Account,
+    mailbox: &MailboxArg,
+    items: &[StatusItem],
+) -> Result<Tagged, Stop> {
+    let name = mailbox.name(session.out.enabled.utf8)?;
+    let Some(info) = account.mailbox(&name).await? else {
+        return Err(Tagged::no("Mailbox does not exist").code(Code::NON_EXISTENT).into());
+    };
+    respond(session, account, &info, items).await?;
+    Ok(Tagged::ok("Status listed"))
+}
+
+/// Writes the response for one mailbox.
+pub(crate) async fn respond(
+    session: &mut Session,
+    account: &Account,
+    info: &MailboxInfo,
+    items: &[StatusItem],
+) -> Result<(), Stop> {
+    // RFC 7162 3.1.2.1: asking for a mod-sequence switches CONDSTORE on.
+    session.out.enabled.condstore |= items.contains(&StatusItem::HighestModSeq);
+    let recent = if items.contains(&StatusItem::Recent) { recent(session, account, info).await? } else { 0 };
+    let append_limit = session.service.settings.message_size_bytes_max;
+    session.out.status_row(account.id(), info, items, recent, append_limit);
+    session.send_gathered().await?;
+    Ok(())
+}
+
+/// Messages above the last UID that a session was told of. Where no session was told of any, that is all.
+async fn recent(session: &mut Session, account: &Account, info: &MailboxInfo) -> Result<u32, Stop> {
+    let told = session.service.recents.told(account.id(), info.id);
+    let count = if told.next() >= info.uid_next {
+        0
+    } else if told == Uid::new(0) {
+        usize::try_from(info.messages).unwrap_or(usize::MAX)
+    } else {
+        account.states(info.id, UidSet::from_ranges([(told.next(), Uid::new(u32::MAX))])).await?.len()
+    };
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}

@@ -6,7 +6,7 @@
 use std::io;
 
 use securanet_kv::KvError;
-use securanet_model::{BlobId, record::RecordError};
+use securanet_model::{BlobId, StoreError, record::RecordError};
 
 /// Why the blob room did not do it. Each variant names the culprit.
 #[derive(Debug, thiserror::Error)]
@@ -85,5 +85,27 @@ impl BlobError {
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Kv(KvError::Damaged { .. }))
+    }
+
+    /// What a gateway is told of it. A fatal one ends the process besides ([`BlobError::is_fatal`]).
+    #[must_use]
+    pub fn to_store_error(&self) -> StoreError {
+        match self {
+            Self::TooLarge { limit_bytes } => StoreError::TooLarge { limit_bytes: *limit_bytes },
+            Self::Busy => StoreError::Busy,
+            // A blob that a message names is never collected: that it is not here is damage too.
+            Self::Damaged { .. }
+            | Self::Kv(KvError::Damaged { .. })
+            | Self::Missing(_)
+            | Self::Record(_)
+            | Self::Sealed(_) => StoreError::Damaged(self.to_string()),
+            Self::Kv(KvError::Io { .. } | KvError::Unordered { .. })
+            | Self::SyncFailed(_)
+            | Self::Range { .. }
+            | Self::Size { .. }
+            | Self::Content(_)
+            | Self::Codec(_)
+            | Self::Groups(_) => StoreError::Internal(self.to_string()),
+        }
     }
 }

@@ -96,6 +96,14 @@ mod tests {
     }
 
     #[test]
+    fn keys_never_change() {
+        let Identity { repeat_key, thread_keys, .. } = identity("Message-ID: <a@b>\r\n");
+        let hex = |key: KeyedHash| key.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(thread_keys[0]), "9640438f99e1346950234cf9bec9a0fa");
+        assert_eq!(hex(repeat_key), "5ffa89da553d48d8057975f740fe6968");
+    }
+
+    #[test]
     fn ids_are_distinct_and_bounded_and_keep_the_root() {
         let many: String = (0..500).map(|n| format!(" <{n}@x>")).collect();
         let reply = identity(&format!("Message-ID: <n@x>\r\nIn-Reply-To: <499@x>\r\nReferences:{many}\r\n"));

@@ -173,3 +173,51 @@ fn collect_large_leaves<'p>(part: &'p Part, leaves: &mut Vec<&'p Part>) {
         Inside::Nothing => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use securanet_model::{BlobId, TenantId};
+
+    use super::*;
+    use crate::mime::base64::LineBreak;
+
+    fn recipe() -> Recipe {
+        let blob =
+            |octet, size_bytes| BlobRef { id: BlobId { tenant: TenantId::new(9), hash: [octet; 32] }, size_bytes };
+        let layout = Layout { line_length: 76, line_break: LineBreak::CrLf };
+        Recipe {
+            size_bytes: 5 + 20_000 + 78 + 4,
+            segments: vec![
+                Segment::Inline { size_bytes: 5 },
+                Segment::Raw(blob(1, 20_000)),
+                Segment::Base64 { blob: blob(2, 58), layout },
+            ],
+            inline: Inline::Here(b"A: b\n".to_vec()),
+        }
+    }
+
+    #[test]
+    fn recipes_are_what_was_frozen() {
+        let frozen = "01f79c0103000501090101010101010101010101010101010101010101010101010101010101010101a09c01020902020202\
+                      020202020202020202020202020202020202020202020202020202023a4c000005413a20620a";
+        let hex: String = recipe().encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, frozen);
+        let octets: Vec<u8> =
+            (0..hex.len() / 2).map(|at| u8::from_str_radix(&frozen[2 * at..2 * at + 2], 16).unwrap()).collect();
+        assert_eq!(Recipe::decode(&octets).unwrap(), recipe());
+    }
+
+    #[test]
+    fn a_recipe_that_contradicts_itself_is_refused() {
+        let mut changed = recipe();
+        changed.size_bytes += 1;
+        assert!(Recipe::decode(&changed.encode()).is_err());
+        let mut changed = recipe();
+        changed.inline = Inline::Here(b"A: b".to_vec());
+        assert!(Recipe::decode(&changed.encode()).is_err());
+        let mut changed = recipe();
+        let Segment::Base64 { layout, .. } = &mut changed.segments[2] else { panic!("not base64") };
+        layout.line_length = 0;
+        assert!(Recipe::decode(&changed.encode()).is_err());
+    }
+}

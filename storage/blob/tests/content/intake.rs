@@ -135,3 +135,12 @@ fn a_message_whose_blob_is_gone_says_which() {
     let refused = Reader::open(&room.store, &content(b"", &ingested)).err();
     assert!(matches!(refused, Some(BlobError::Missing(missing)) if missing == id));
 }
+
+#[test]
+fn what_threads_share_may_be_shared() {
+    fn shared<T: Send + Sync>() {}
+    fn moved<T: Send>() {}
+    shared::<Intake>();
+    shared::<Reader>();
+    moved::<securanet_blob::Spool>();
+}

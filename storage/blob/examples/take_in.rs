@@ -7,9 +7,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use securanet_blob::{BlobError, BlobStore, ContentKeys, Intake, IntakeSettings};
+use securanet_blob::{BlobError, BlobStore, ContentKeys, Intake, IntakeSettings, Reader};
 use securanet_kv::memory::MemoryStore;
-use securanet_model::{TenantId, UnixMillis};
+use securanet_model::{TenantId, UnixMillis, account::MessageContent, content::Sealed};
 
 const TRACE: &str = "Received: from mail.sender.example (mail.sender.example [192.0.2.17])\r\n\tby mx.here.example with \
                      ESMTPS id 0193a5c2-7b1e-7c11-9d0a-2f4be1c0a001\r\n\t(TLS1.3 TLS_AES_256_GCM_SHA384);\r\n\t\
@@ -42,7 +42,7 @@ fn message(number: u64, size_bytes: usize) -> Vec<u8> {
 
 fn main() -> Result<(), BlobError> {
     let store = Arc::new(BlobStore::new(Arc::new(MemoryStore::new())));
-    let intake = Intake::new(store, ContentKeys::new([7; 32]), IntakeSettings::default());
+    let intake = Intake::new(Arc::clone(&store), ContentKeys::new([7; 32]), IntakeSettings::default());
     println!("{:>10} {:>10} {:>8} {:>8}", "octets", "us each", "recipe", "summary");
     for (size_bytes, rounds) in [(1024, 2000), (4096, 2000), (15_000, 500), (50_000, 100)] {
         let messages: Vec<Vec<u8>> = (0..rounds * 10).map(|n| message(n + 1, size_bytes)).collect();
@@ -61,5 +61,43 @@ fn main() -> Result<(), BlobError> {
         let count = messages.len();
         println!("{size_bytes:>10} {micros:>10.1} {:>8} {:>8}", recipe_bytes / count, summary_bytes / count);
     }
+    attachment(&store, &intake)
+}
+
+/// One large attachment of octets that do not compress: taken in, then read back in ranges of 64 KiB.
+fn attachment(store: &Arc<BlobStore>, intake: &Arc<Intake>) -> Result<(), BlobError> {
+    const LINES: usize = 400_000;
+    let mut noise = 1_u64;
+    let mut message = b"Content-Transfer-Encoding: base64\r\n\r\n".to_vec();
+    for _ in 0..LINES {
+        for _ in 0..76 {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            message.push(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(noise >> 58) as usize]);
+        }
+        message.extend_from_slice(b"\r\n");
+    }
+    let mebibytes = message.len() as f64 / 1_048_576.0;
+    let began = Instant::now();
+    let mut spool = intake.begin(TenantId::new(1), TRACE.into(), Some(message.len() as u64))?;
+    message.chunks(65_536).try_for_each(|chunk| spool.write(chunk))?;
+    let ingested = spool.finish(UnixMillis::new(1_763_719_543_000))?;
+    println!(
+        "an attachment of {mebibytes:.0} MiB is taken in at {:.0} MiB/s",
+        mebibytes / began.elapsed().as_secs_f64()
+    );
+    let content = MessageContent {
+        prefix: Sealed::plain(1, Vec::new()),
+        prefix_size_bytes: 0,
+        size_bytes: ingested.message.size_bytes,
+        blobs: ingested.message.blobs.iter().map(|blob| blob.id).collect(),
+        recipe: ingested.message.recipe,
+    };
+    let began = Instant::now();
+    let reader = Reader::open(store, &content)?;
+    let mut at = 0;
+    while at < reader.size_bytes() {
+        at += reader.read(at..at + 65_536)?.len() as u64;
+    }
+    println!("and read back at {:.0} MiB/s", mebibytes / began.elapsed().as_secs_f64());
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Whatever shrinks becomes one zstd frame; what is short or does not shrink stays as it is, because a frame has
 //! its cost. Contexts are kept per thread: making one costs more than compressing a short text with it.
 //!
-//! Opening never trusts a size that it reads: content that claims more than [`OPENED_SIZE_BYTES_MAX`] is damaged.
+//! Opening never trusts a size that it reads: content that claims more than 16 MiB is damaged.
 
 use std::cell::RefCell;
 

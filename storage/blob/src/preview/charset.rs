@@ -12,7 +12,7 @@ pub(crate) fn decode<'a>(label: &[u8], octets: &'a [u8]) -> Cow<'a, str> {
     let says_nothing = label.is_empty() || label.eq_ignore_ascii_case(b"us-ascii");
     let encoding = if says_nothing { None } else { Encoding::for_label(label) };
     match encoding {
-        Some(encoding) if encoding != UTF_8 => encoding.decode_without_bom_handling(octets).0,
+        Some(encoding) if encoding != UTF_8 => encoding.decode(octets).0,
         None if !says_nothing && let Some(decoder) = charset_decoder(label) => Cow::Owned(decoder(octets)),
         _ => guess(octets),
     }

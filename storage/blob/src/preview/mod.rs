@@ -169,6 +169,7 @@ mod tests {
         check_octets(b"Content-Type: text/plain; charset=nonsense\r\n\r\n\xe9t\xe9", "été");
         check_octets("\r\nété".as_bytes(), "été");
         check_octets(b"Content-Type: text/plain; charset=utf-7\r\n\r\nHi +AOk-!", "Hi é!");
+        check_octets(b"Content-Type: text/plain; charset=utf-16\r\n\r\n\xfe\xff\0H\0i", "Hi");
         check_octets(b"Content-Type: text/plain; charset=shift_jis\r\n\r\n\x93\xfa\x96{", "日本");
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use securanet_model::summary::{Inside, Part};
 
-use crate::support::{Room, read_all, summary};
+use crate::support::{Noise, Room, read_all, summary};
 
 fn messages() -> Vec<(PathBuf, Vec<u8>)> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
@@ -53,6 +53,28 @@ fn each_comes_back_octet_for_octet_with_any_line_ends() {
             let whole = read_all(&room.open(b"Delivered-To: a@b\r\n", &ingested));
             let expected = [b"Delivered-To: a@b\r\nReceived: by us\r\n", message.as_slice()].concat();
             assert!(whole == expected, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn each_comes_back_when_it_was_mangled_on_its_way() {
+    let (room, mut noise) = (Room::new(), Noise(0x3a1));
+    for (path, message) in messages() {
+        for _ in 0..6 {
+            let mut mangled = message.clone();
+            for _ in 0..=noise.below(4) {
+                let at = noise.below(mangled.len());
+                let length = noise.below(mangled.len() - at + 1).min(2000);
+                match noise.below(3) {
+                    0 => drop(mangled.drain(at..at + length)),
+                    1 => drop(mangled.splice(at..at, message[..length.min(message.len())].to_vec())),
+                    _ => drop(mangled.splice(at..at, noise.octets(length.min(40)))),
+                }
+            }
+            securanet_blob::fuzz::fuzz_message(&mangled);
+            let ingested = room.take_in(b"", &mangled);
+            assert!(read_all(&room.open(b"", &ingested)) == mangled, "{}", path.display());
         }
     }
 }

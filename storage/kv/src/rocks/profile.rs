@@ -121,6 +121,8 @@ impl Profile {
 
 fn log(options: &mut Options) {
     options.set_max_write_buffer_number(3);
+    // Logs are not recycled: it would take a third off each sync on ext4 (0.17 to 0.10 ms) and keep the size of
+    // one more log on disk, but recovery then has to tell old records from new ones in the same file.
     // Entries are compressed content for the most part: what still shrinks, lz4 finds.
     options.set_compression_type(DBCompressionType::Lz4);
 }
@@ -130,19 +132,16 @@ fn state(options: &mut Options) {
     options.set_atomic_flush(true);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
-    // Half of the engine's reads ask for what is not there: a filter over the buffer answers them without a walk.
-    options.set_memtable_whole_key_filtering(true);
-    options.set_memtable_prefix_bloom_ratio(0.02);
 }
 
 fn blob(options: &mut Options) {
     options.set_max_write_buffer_number(2);
-    // Chunks come compressed.
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_wal_bytes_per_sync(MIB as u64);
     options.set_enable_blob_files(true);
     options.set_min_blob_size(4 * KIB as u64);
     options.set_blob_file_size(64 * MIB as u64);
+    // Chunks come compressed.
     options.set_blob_compression_type(DBCompressionType::None);
     // RocksDB collects garbage by a file's age, not by how much of it is garbage, and would move a good part of the
     // store in every compaction (our keys are hashes). So it is switched on only while we compact on purpose.

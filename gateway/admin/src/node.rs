@@ -1,0 +1,117 @@
+//! What only the node itself knows: its status, whether it is ready, its metrics, and a scrub.
+
+use axum::{Json, extract::State, http::StatusCode};
+use securanet_gateway::store::BoxFuture;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Api, ApiError, Problem};
+
+/// The node behind the API.
+pub trait Node: Send + Sync + 'static {
+    /// How it is.
+    fn status(&self) -> BoxFuture<'_, Result<NodeStatus, String>>;
+    /// Whether it takes mail in and serves reads; the reason when not.
+    fn ready(&self) -> Result<(), String>;
+    /// Verifies every blob and every reference. Takes as long as reading all blobs does. Only one runs at a time.
+    fn scrub(&self) -> BoxFuture<'_, Result<ScrubReport, String>>;
+    /// The metrics in Prometheus' text format.
+    fn metrics(&self) -> String;
+}
+
+/// How a node is.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NodeStatus {
+    /// Release.
+    pub version: String,
+    /// The cluster's id.
+    pub cluster: String,
+    /// The node's name.
+    pub hostname: String,
+    /// What is wrong right now, worst first; empty when all is well.
+    pub problems: Vec<String>,
+    /// Free octets on the data directory's file system.
+    pub disk_free_bytes: u64,
+    /// Below this no mail is taken in.
+    pub disk_reserve_bytes: u64,
+    /// Octets that log, state and blobs take.
+    pub data_bytes: u64,
+    /// The groups.
+    pub groups: Vec<ShardStatus>,
+}
+
+/// How one group is.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ShardStatus {
+    /// Its number; 0 is the directory.
+    pub group: u32,
+    /// Whether this node leads it.
+    pub leads: bool,
+    /// Raft term.
+    pub term: u64,
+    /// Index of the last entry in the log.
+    pub last_log_index: u64,
+    /// Index of the last entry applied.
+    pub applied_index: u64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Octets of messages.
+    pub bytes: u64,
+    /// Deliveries to other groups that are not settled.
+    pub pending: u64,
+    /// Recipients that no group would take.
+    pub held: u64,
+    /// Repeats of senders that were not stored again.
+    pub repeats_suppressed: u64,
+}
+
+/// What a scrub found.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct ScrubReport {
+    /// Blobs whose checksum, hash and size were verified.
+    pub blobs_verified: u64,
+    /// References whose blob was looked for.
+    pub references_verified: u64,
+    /// Findings in all.
+    pub findings: u64,
+    /// The first of them, at most 1,000.
+    pub first_findings: Vec<Finding>,
+}
+
+/// One finding of a scrub.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Finding {
+    /// The blob.
+    pub blob: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Shows how the node is.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = NodeStatus), (status = 500, body = Problem)))]
+pub(crate) async fn status(State(api): State<Api>) -> Result<Json<NodeStatus>, ApiError> {
+    api.node.status().await.map(Json).map_err(ApiError::internal)
+}
+
+/// The process lives.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, body = String)))]
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// It takes mail in and serves reads; otherwise the reason.
+#[utoipa::path(get, path = "/readyz", responses((status = 200, body = String), (status = 503, body = String)))]
+pub(crate) async fn readyz(State(api): State<Api>) -> (StatusCode, String) {
+    match api.node.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+/// The metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+pub(crate) async fn metrics(State(api): State<Api>) -> String {
+    api.node.metrics()
+}

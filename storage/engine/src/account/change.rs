@@ -87,26 +87,10 @@ impl<'c, 'b> Change<'c, 'b> {
         self.changed = true;
     }
 
-    /// Something of the mailbox changed that is not about messages.
+    /// Something changed. A command tells each email once, however many of its instances it touches.
     pub(super) fn log(&mut self, changed: Changed) {
         self.changed = true;
         self.log.insert(changed);
-    }
-
-    /// A message came.
-    pub(super) fn log_created(&mut self, email: EmailId) {
-        self.log(Changed::EmailCreated(email));
-    }
-
-    /// A message's flags or mailboxes changed.
-    pub(super) fn log_updated(&mut self, email: EmailId) {
-        self.log(Changed::EmailUpdated(email));
-    }
-
-    /// A message is gone: that it was updated first is not worth telling.
-    pub(super) fn log_destroyed(&mut self, email: EmailId) {
-        self.log.remove(&Changed::EmailUpdated(email));
-        self.log(Changed::EmailDestroyed(email));
     }
 
     /// The next mailbox id.

@@ -6,7 +6,7 @@
 
 use securanet_model::{
     MailboxId, Uid,
-    account::{AccountReply, UidMap, UidSet},
+    account::{AccountReply, Changed, UidMap, UidSet},
 };
 
 use super::{
@@ -60,7 +60,7 @@ fn place(change: &mut Change<'_, '_>, found: Vec<(Uid, Instance)>, mut target: M
         let flags = keywords.spell(change, &instance.flags)?;
         map.from.push(uid);
         map.to.push(target.place(change, instance.email, instance.size_bytes, flags)?);
-        change.log_updated(instance.email);
+        change.log(Changed::EmailUpdated(instance.email));
     }
     keywords.close(change);
     target.close(change);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use securanet_model::{
     BlobId, EmailId,
-    account::AccountRefusal,
+    account::{AccountRefusal, Changed},
     content::{NewMessage, Sealed},
 };
 
@@ -72,7 +72,7 @@ pub(super) fn create(change: &mut Change<'_, '_>, incoming: Incoming<'_>) -> Res
         blobs.iter().for_each(|blob| reachability::add(change.tx, blob, owner));
     }
     change.row.used = change.row.used.plus(incoming.used());
-    change.log_created(email);
+    change.log(Changed::EmailCreated(email));
     Ok(email)
 }
 
@@ -86,7 +86,7 @@ pub(super) fn after_taking_out(
         if instances::of_email(&change.tx.view(), change.keys, email, 1)?.is_empty() {
             remove(change, email)?;
         } else {
-            change.log_updated(email);
+            change.log(Changed::EmailUpdated(email));
         }
     }
     Ok(())
@@ -106,7 +106,7 @@ fn remove(change: &mut Change<'_, '_>, email: EmailId) -> Result<(), EngineError
     }
     threads::leave(change, &head.thread_keys)?;
     change.row.used = change.row.used.minus(Used { bytes: head.size_bytes, messages: 1 });
-    change.log_destroyed(email);
+    change.log(Changed::EmailDestroyed(email));
     Ok(())
 }
 

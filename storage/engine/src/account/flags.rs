@@ -5,7 +5,7 @@
 
 use securanet_model::{
     Flags, MailboxId, ModSeq, Uid,
-    account::{AccountReply, FlagChange, MessageState, UidSet},
+    account::{AccountReply, Changed, FlagChange, MessageState, UidSet},
 };
 
 use super::{
@@ -40,7 +40,7 @@ pub(super) fn store(change: &mut Change<'_, '_>, mailbox: MailboxId, store: &Sto
         }
         keywords::check(&flags)?;
         mailbox.flag(change, uid, &before, flags.clone());
-        change.log_updated(before.email);
+        change.log(Changed::EmailUpdated(before.email));
         messages.push(state(uid, &before, change.modseq, flags));
         changed = true;
     }

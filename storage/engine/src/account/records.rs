@@ -245,4 +245,117 @@ mod tests {
         let written = record::encode(&EmailContentOut { prefix: &content.prefix, recipe: &content.recipe });
         assert_eq!(record::decode::<EmailContent>(&written), Ok(content));
     }
+
+    /// Each record as the first release wrote it: one that comes out otherwise is a
+    /// format that changed without a new version.
+    #[test]
+    fn rows_are_written_as_the_first_release_wrote_them() {
+        let sample = sample();
+        let written: Vec<String> = vec![
+            hex(&sample.account),
+            hex(&sample.mailbox),
+            hex(&sample.counters),
+            hex(&sample.instance),
+            hex(&sample.email),
+            hex(&sample.content),
+            hex(&sample.thread_key),
+            hex(&sample.lock),
+            hex(&sample.domain),
+            hex(&sample.group),
+        ];
+        assert_eq!(written, FIRST_RELEASE);
+    }
+
+    const FIRST_RELEASE: [&str; 10] = [
+        "010102030104000c0d05060780e2cfaa0608090a1fac020b",
+        "0105494e424f58010381e2cfaa06",
+        "010e0f10111213141516",
+        "01171880d095ffbc311901010a24466f72776172646564",
+        "01212223242501262626262626262626262626262626262700000128",
+        "01290000012a2b0000012c",
+        "011a1b",
+        "011c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1d",
+        "011e0c0d",
+        "011f20",
+    ];
+
+    fn hex<T: Serialize>(row: &T) -> String {
+        record::encode(row).iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+
+    struct Sample {
+        account: AccountRow,
+        mailbox: MailboxRow,
+        counters: MailboxCounters,
+        instance: Instance,
+        email: Email,
+        content: EmailContent,
+        thread_key: ThreadKey,
+        lock: MaildropLock,
+        domain: DomainUsageRow,
+        group: GroupRow,
+    }
+
+    fn sample() -> Sample {
+        let used = Used { bytes: 12, messages: 13 };
+        let flags = Flags::new(SystemFlags::SEEN, securanet_model::Keyword::parse("$Forwarded"));
+        Sample {
+            account: AccountRow {
+                epoch: Epoch::new(1),
+                tenant: TenantId::new(2),
+                domain: DomainId::new(3),
+                quota: Quota { bytes_max: Some(4), messages_max: None },
+                used,
+                modseq: ModSeq::new(5),
+                last_mailbox: 6,
+                last_email: 7,
+                last_uid_validity: 1_700_000_000,
+                retired_uid_validity: 8,
+                mailboxes: 9,
+                subscriptions: 10,
+                special_uses: 31,
+                changes: 300,
+                changes_floor: ModSeq::new(11),
+            },
+            mailbox: MailboxRow {
+                name: MailboxName::inbox(),
+                special_use: Some(SpecialUse::Sent),
+                uid_validity: UidValidity::new(1_700_000_001),
+            },
+            counters: MailboxCounters {
+                uid_next: Uid::new(14),
+                highest_modseq: ModSeq::new(15),
+                messages: 16,
+                unseen: 17,
+                deleted: 18,
+                size_bytes: 19,
+                deleted_size_bytes: 20,
+                horizon: ModSeq::new(21),
+                tombstones: 22,
+            },
+            instance: Instance {
+                email: EmailId::new(23),
+                modseq: ModSeq::new(24),
+                saved_date: UnixMillis::new(1_700_000_000_000),
+                size_bytes: 25,
+                flags,
+            },
+            email: Email {
+                head: EmailHead {
+                    thread: ThreadId::new(33),
+                    size_bytes: 34,
+                    prefix_size_bytes: 35,
+                    internal_date: UnixMillis::new(36),
+                    blobs: 37,
+                    thread_keys: vec![KeyedHash([38; 16])],
+                },
+                summary: Sealed::plain(39, vec![40]),
+            },
+            content: EmailContent { prefix: Sealed::plain(41, vec![42]), recipe: Sealed::plain(43, vec![44]) },
+            thread_key: ThreadKey { thread: ThreadId::new(26), messages: 27 },
+            lock: MaildropLock { session: RequestId::new([28; 16]), until: UnixMillis::new(29) },
+            domain: DomainUsageRow { accounts: 30, used },
+            group: GroupRow { repeats_suppressed: 31, repeats_from_day: 32 },
+        }
+    }
 }

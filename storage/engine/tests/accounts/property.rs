@@ -222,6 +222,8 @@ impl Pair {
         for known in known {
             for &id in self.naive[&1].mailboxes.keys().filter(|id| known.mailboxes.contains_key(id)) {
                 let changes = self.world.changes(1, MailboxId::new(id), ModSeq::new(known.mailboxes[&id].highest));
+                let ascending = changes.messages.windows(2).all(|pair| pair[0].uid < pair[1].uid);
+                assert!(ascending, "messages are told by ascending UID");
                 let mut copy: BTreeMap<Uid, MessageState> =
                     known.states(id).into_iter().map(|state| (state.uid, state)).collect();
                 copy.retain(|uid, _| !changes.vanished.contains(*uid));

@@ -30,10 +30,10 @@ pub(super) async fn respond(
     selected: &mut Selected,
     plan: &Plan,
     row: &Row,
-    sequence: u32,
-    newly_seen: bool,
     progress: &mut Progress,
 ) -> Result<(), Stop> {
+    let Some(sequence) = selected.view.sequence(row.state.uid) else { return Ok(()) };
+    let newly_seen = progress.newly_seen.contains(row.state.uid);
     let content = if plan.opens {
         let account = &selected.authenticated.account;
         let place = account.login.place;

@@ -47,6 +47,8 @@ struct Progress {
     answered: usize,
     unknown_encoding: bool,
     gone: bool,
+    /// What this page has set `\Seen` on.
+    newly_seen: UidSet,
 }
 
 /// Answers.
@@ -69,11 +71,9 @@ pub(crate) async fn run(
     let mut progress = Progress::default();
     for page in selection.pages(selected.view.uids(), plan.need.rows_max()) {
         let mut rows = row::read(&selected.authenticated.account, selected.view.mailbox, page, plan.need).await?;
-        let seen = if plan.sets_seen { mark_seen(selected, &mut rows).await? } else { UidSet::default() };
+        progress.newly_seen = if plan.sets_seen { mark_seen(selected, &mut rows).await? } else { UidSet::default() };
         for row in rows {
-            let Some(sequence) = selected.view.sequence(row.state.uid) else { continue };
-            item::respond(session, selected, &plan, &row, sequence, seen.contains(row.state.uid), &mut progress)
-                .await?;
+            item::respond(session, selected, &plan, &row, &mut progress).await?;
             session.send_gathered().await?;
         }
     }

@@ -5,6 +5,9 @@ use crate::grammar::cursor::{Cursor, SyntaxError};
 /// Fields that an ID may have (RFC 2971 3.3).
 const ID_FIELDS_MAX: usize = 30;
 
+/// A field of an ID and its value.
+pub type IdField = (Vec<u8>, Option<Vec<u8>>);
+
 /// A command of any state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AnyCommand {
@@ -15,7 +18,7 @@ pub enum AnyCommand {
     /// `LOGOUT`
     Logout,
     /// `ID (...)`: fields as the client gives them, for the log.
-    Id(Vec<(Vec<u8>, Option<Vec<u8>>)>),
+    Id(Vec<IdField>),
 }
 
 pub(super) fn parse(name: &str, cursor: &mut Cursor<'_>) -> Result<Option<AnyCommand>, SyntaxError> {
@@ -28,7 +31,7 @@ pub(super) fn parse(name: &str, cursor: &mut Cursor<'_>) -> Result<Option<AnyCom
     }))
 }
 
-fn id(cursor: &mut Cursor<'_>) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, SyntaxError> {
+fn id(cursor: &mut Cursor<'_>) -> Result<Vec<IdField>, SyntaxError> {
     cursor.space()?;
     if cursor.eat_word(b"NIL") {
         return Ok(Vec::new());

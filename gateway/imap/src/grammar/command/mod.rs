@@ -18,7 +18,7 @@ mod authenticated;
 mod not_authenticated;
 mod selected;
 
-pub use any::AnyCommand;
+pub use any::{AnyCommand, IdField};
 pub use authenticated::{AuthenticatedCommand, Extension, Qresync, Select};
 pub use not_authenticated::{NotAuthenticatedCommand, Secret};
 pub use selected::{SelectedCommand, Store};

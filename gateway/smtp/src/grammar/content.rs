@@ -232,6 +232,9 @@ mod tests {
         (content, fault, 0)
     }
 
+    /// What is on the wire; what comes of it where bare newlines are normalised; and where they are rejected.
+    type Variant<'a> = (&'a [u8], Result<&'a [u8], DataFault>, Result<&'a [u8], DataFault>);
+
     /// Scans in both settings, whole and split at each position and into single octets: always the same.
     #[track_caller]
     fn check(wire: &[u8], normalised: Result<&[u8], DataFault>, rejected: Result<&[u8], DataFault>) {
@@ -288,7 +291,7 @@ mod tests {
         let lf = Err(DataFault::BareLineFeed);
         let cr = Err(DataFault::BareCarriageReturn);
         let nul = Err(DataFault::Nul);
-        let table: &[(&[u8], Result<&[u8], DataFault>, Result<&[u8], DataFault>)] = &[
+        let table: &[Variant<'_>] = &[
             (b"\n.\n", Ok(b"\r\n.\r\n"), lf),
             (b"\n.\r\n", Ok(b"\r\n.\r\n"), lf),
             (b"\r\n.\n", Ok(b"\r\n.\r\n"), lf),

@@ -86,9 +86,8 @@ fn write_number(out: &mut Vec<u8>, number: u16) {
     if number >= 10 {
         write_number(out, number / 10);
     }
-    // A remainder of ten is one digit.
-    #[expect(clippy::cast_possible_truncation, reason = "0 to 9")]
-    out.push(b'0' + (number % 10) as u8);
+    let digit = u8::try_from(number % 10).unwrap_or_default();
+    out.push(b'0' + digit);
 }
 
 #[cfg(test)]

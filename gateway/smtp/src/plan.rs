@@ -1,0 +1,258 @@
+//! Which commands put one message into its recipients' mailboxes, and what each recipient makes of the replies.
+//!
+//! Recipients of one group are one Deliver there: one commit, then 250. Recipients of several groups are one FanOut
+//! in the group of the first: one commit, then 250, and the queue does the rest. In LMTP each recipient has a reply
+//! of its own, so each group is asked by itself, and only a list that spans groups is fanned out.
+//!
+//! An account reached by several recipients gets one copy, under the first one's folder and Delivered-To.
+//!
+//! Pure: values in, values out.
+
+use std::collections::HashMap;
+
+use securanet_gateway::{
+    model::{
+        AccountId, Command, GroupId, KeyedHash, Reply as StoreReply, ReversePath, StoreError, TenantId,
+        account::{AccountRef, AccountRefusal},
+        content::{Ingested, Sealed},
+        delivery::{
+            Deliver, DeliverReply, DeliverTo, Delivered, FanOut, FanOutTarget, QueueCommand, QueueReply, QuotaRule,
+        },
+        directory::LocalRecipient,
+    },
+    store::Executed,
+};
+
+use crate::{envelope::Envelope, trace};
+
+/// Layout of a recipient's prefix inside its [`Sealed`]: the bytes as they are.
+const PREFIX_FORMAT: u8 = 1;
+/// Names the hash of [`repeat_key`]; frozen, since stores remember its results for three days.
+const REPEAT_CONTEXT: &str = "securanet-mail 1 repeat of a message for one account";
+
+/// Commands for one group, committed together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Request {
+    pub(crate) group: GroupId,
+    pub(crate) commands: Vec<Command>,
+    /// For each command, the copies that it is about, in the order of its outcomes.
+    copies: Vec<Vec<usize>>,
+}
+
+/// What to ask of which group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Plan {
+    pub(crate) requests: Vec<Request>,
+    /// For each recipient, the copies that it led to.
+    by_recipient: Vec<Vec<usize>>,
+    copies: usize,
+}
+
+/// What became of one copy. Ordered: a recipient of several copies gets the worst.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// It is in the mailbox, was there already, or is in the queue.
+    Kept {
+        /// It was there already.
+        repeat: bool,
+    },
+    /// The account is full.
+    OverQuota,
+    /// The shard does not have the account as the directory had it.
+    Elsewhere,
+    /// Too much is on its way to a group, or the shard refuses for a reason of its own.
+    Later(&'static str),
+    /// The store did not answer, or does not know.
+    Failed(StoreError),
+}
+
+/// One account's copy.
+struct Copy {
+    group: GroupId,
+    tenant: TenantId,
+    quota: QuotaRule,
+    to: DeliverTo,
+}
+
+impl Plan {
+    /// Plans for a message that was put once for each tenant of the envelope. `separate`: each recipient has a
+    /// reply of its own (LMTP).
+    pub(crate) fn new(envelope: &Envelope, messages: &[(TenantId, Ingested)], separate: bool) -> Self {
+        let (copies, by_recipient) = copies(envelope, messages, separate);
+        let bundles = bundles(&copies, &by_recipient, separate);
+        let requests =
+            bundles.into_iter().map(|bundle| request(&copies, bundle, messages, &envelope.mail.sender)).collect();
+        Self { requests, by_recipient, copies: copies.len() }
+    }
+
+    /// What became of each copy, given what became of each request.
+    pub(crate) fn fates(&self, results: &[Result<Executed, StoreError>]) -> Vec<Fate> {
+        let mut fates = vec![Fate::Failed(StoreError::Internal("a copy was not asked for".to_owned())); self.copies];
+        for (request, result) in self.requests.iter().zip(results) {
+            for (at, copies) in request.copies.iter().enumerate() {
+                for (place, &copy) in copies.iter().enumerate() {
+                    fates[copy] = match result {
+                        Ok(executed) => fate(executed.replies.get(at), place),
+                        Err(error) => Fate::Failed(error.clone()),
+                    };
+                }
+            }
+        }
+        fates
+    }
+
+    /// The fates of one recipient's copies.
+    pub(crate) fn of_recipient<'a>(&'a self, recipient: usize, fates: &'a [Fate]) -> impl Iterator<Item = &'a Fate> {
+        self.by_recipient[recipient].iter().map(|&copy| &fates[copy])
+    }
+}
+
+impl Fate {
+    /// How much it stands in the way of a 250.
+    pub(crate) const fn gravity(&self) -> u8 {
+        match self {
+            Self::Kept { .. } => 0,
+            Self::OverQuota => 1,
+            Self::Later(_) => 2,
+            Self::Elsewhere => 3,
+            Self::Failed(_) => 4,
+        }
+    }
+}
+
+/// One copy per account, in order; and which copies each recipient led to.
+fn copies(envelope: &Envelope, messages: &[(TenantId, Ingested)], separate: bool) -> (Vec<Copy>, Vec<Vec<usize>>) {
+    let alone = separate || envelope.recipients.len() == 1;
+    let mut copies: Vec<Copy> = Vec::new();
+    let mut by_account: HashMap<AccountId, usize> = HashMap::new();
+    let mut by_recipient = Vec::with_capacity(envelope.recipients.len());
+    for recipient in &envelope.recipients {
+        let prefix = trace::recipient_prefix(&envelope.mail.sender, &recipient.rcpt.recipient);
+        let quota = if alone && recipient.enforces_quota() { QuotaRule::Enforced } else { QuotaRule::Admitted };
+        let of_recipient = recipient.accepted.accounts.iter().map(|account| {
+            *by_account.entry(account.account).or_insert_with(|| {
+                let ingested = messages.iter().find(|(tenant, _)| *tenant == account.tenant).map(|(_, found)| found);
+                let repeat_key = ingested.and_then(|found| repeat_key(found, &envelope.mail.sender, account.account));
+                let to = deliver_to(account, &prefix, repeat_key);
+                copies.push(Copy { group: account.group, tenant: account.tenant, quota, to });
+                copies.len() - 1
+            })
+        });
+        by_recipient.push(of_recipient.collect());
+    }
+    (copies, by_recipient)
+}
+
+fn deliver_to(account: &LocalRecipient, prefix: &[u8], repeat_key: Option<KeyedHash>) -> DeliverTo {
+    DeliverTo {
+        account: AccountRef { id: account.account, epoch: account.epoch },
+        folder: account.folder.clone(),
+        prefix: Sealed::plain(PREFIX_FORMAT, prefix.to_vec()),
+        prefix_size_bytes: prefix.len() as u64,
+        repeat_key,
+    }
+}
+
+/// Which copies are asked for together: all; or in LMTP each group's, and each list's by itself.
+fn bundles(copies: &[Copy], by_recipient: &[Vec<usize>], separate: bool) -> Vec<Vec<usize>> {
+    if !separate {
+        return vec![(0..copies.len()).collect()];
+    }
+    let mut taken = vec![false; copies.len()];
+    let mut bundles: Vec<Vec<usize>> = Vec::new();
+    let mut by_group: HashMap<GroupId, usize> = HashMap::new();
+    for of_recipient in by_recipient {
+        let fresh: Vec<usize> = of_recipient.iter().copied().filter(|&copy| !taken[copy]).collect();
+        fresh.iter().for_each(|&copy| taken[copy] = true);
+        match fresh.as_slice() {
+            [] => {}
+            [copy] => {
+                let bundle = *by_group.entry(copies[*copy].group).or_insert_with(|| {
+                    bundles.push(Vec::new());
+                    bundles.len() - 1
+                });
+                bundles[bundle].push(*copy);
+            }
+            _ => bundles.push(fresh),
+        }
+    }
+    bundles
+}
+
+/// The request for one bundle: a Deliver for each tenant and quota rule, or a FanOut for each tenant.
+fn request(copies: &[Copy], bundle: Vec<usize>, messages: &[(TenantId, Ingested)], sender: &ReversePath) -> Request {
+    let group = bundle.first().map_or(GroupId::DIRECTORY, |&first| copies[first].group);
+    let one_group = bundle.iter().all(|&copy| copies[copy].group == group);
+    let mut request = Request { group, commands: Vec::new(), copies: Vec::new() };
+    for (tenant, ingested) in messages {
+        let of_tenant = bundle.iter().copied().filter(|&copy| copies[copy].tenant == *tenant);
+        let message = || ingested.message.clone();
+        if one_group {
+            for quota in [QuotaRule::Enforced, QuotaRule::Admitted] {
+                let about: Vec<usize> = of_tenant.clone().filter(|&copy| copies[copy].quota == quota).collect();
+                if !about.is_empty() {
+                    let to = about.iter().map(|&copy| copies[copy].to.clone()).collect();
+                    request.commands.push(Command::Deliver(Deliver { key: None, message: message(), to, quota }));
+                    request.copies.push(about);
+                }
+            }
+            continue;
+        }
+        let about: Vec<usize> = of_tenant.collect();
+        if !about.is_empty() {
+            let fan_out = FanOut { message: message(), sender: sender.clone(), targets: targets(copies, &about) };
+            request.commands.push(Command::Queue(QueueCommand::FanOut(fan_out)));
+            request.copies.push(about);
+        }
+    }
+    request
+}
+
+/// The copies by group; groups in order of appearance.
+fn targets(copies: &[Copy], about: &[usize]) -> Vec<FanOutTarget> {
+    let mut targets: Vec<FanOutTarget> = Vec::new();
+    for copy in about.iter().map(|&copy| &copies[copy]) {
+        let to = copy.to.clone();
+        match targets.iter_mut().find(|target| target.group == copy.group) {
+            Some(target) => target.to.push(to),
+            None => targets.push(FanOutTarget { group: copy.group, to: vec![to] }),
+        }
+    }
+    targets
+}
+
+/// What the reply to one command means for the copy at `place` in it.
+fn fate(reply: Option<&StoreReply>, place: usize) -> Fate {
+    let strange = |what: String| Fate::Failed(StoreError::Internal(what));
+    match reply {
+        Some(StoreReply::Deliver(DeliverReply::Outcomes(outcomes))) => match outcomes.get(place) {
+            Some(Delivered::Stored { .. }) => Fate::Kept { repeat: false },
+            Some(Delivered::Repeat) => Fate::Kept { repeat: true },
+            Some(Delivered::Refused(AccountRefusal::OverQuota)) => Fate::OverQuota,
+            Some(Delivered::Refused(AccountRefusal::NoAccount | AccountRefusal::WrongEpoch(_))) => Fate::Elsewhere,
+            Some(Delivered::Refused(AccountRefusal::NoUidsLeft)) => Fate::Later("mailbox has no UIDs left"),
+            Some(Delivered::Refused(other)) => strange(format!("delivery refused: {other}")),
+            None => strange("an outcome is missing".to_owned()),
+        },
+        Some(StoreReply::Queue(QueueReply::Queued(_))) => Fate::Kept { repeat: false },
+        Some(StoreReply::Queue(QueueReply::WindowFull(_))) => Fate::Later("too much mail is on its way"),
+        Some(StoreReply::Unknown) => Fate::Failed(StoreError::Unavailable("the outcome is not known".to_owned())),
+        other => strange(format!("the store answered out of turn: {other:?}")),
+    }
+}
+
+/// Recognises this sender's repeat of this message for this account: after a 250 that never arrived, the client
+/// sends again. Two messages without a Message-ID are never taken for one, since nothing tells a repeat from a
+/// second message with the same text.
+fn repeat_key(message: &Ingested, sender: &ReversePath, account: AccountId) -> Option<KeyedHash> {
+    message.message_id.as_ref()?;
+    // The first part is a keyed hash: who does not hold its key cannot make this one either.
+    let mut hasher = blake3::Hasher::new_derive_key(REPEAT_CONTEXT);
+    hasher.update(&message.repeat_key.0).update(&account.get().to_be_bytes()).update(sender.to_string().as_bytes());
+    let mut key = [0; 16];
+    key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    Some(KeyedHash(key))
+}
+
+#[cfg(test)]
+mod tests;

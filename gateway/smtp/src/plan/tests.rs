@@ -1,0 +1,178 @@
+//! The plan as a table: who is addressed, and which commands go to which group.
+
+use securanet_gateway::model::{Address, DomainId, EmailId, Epoch, MailboxId, Uid, UnixMillis, content::NewMessage};
+
+use super::*;
+use crate::{
+    envelope::Accepted,
+    grammar::{Body, ForwardPath, MailFrom, RcptTo},
+};
+
+fn account(id: u64, group: u32, tenant: u32) -> LocalRecipient {
+    LocalRecipient {
+        account: AccountId::new(id),
+        tenant: TenantId::new(tenant),
+        domain: DomainId::new(1),
+        group: GroupId::new(group),
+        epoch: Epoch::new(1),
+        address: Address::parse(&format!("user{id}@example.org")).unwrap(),
+        folder: None,
+    }
+}
+
+fn envelope(recipients: &[(&str, &[LocalRecipient])]) -> Envelope {
+    let sender = ReversePath::Address(Address::parse("sender@example.net").unwrap());
+    let mail = MailFrom { sender, size_octets: None, body: Body::SevenBit, utf8: false, ret: None, envelope_id: None };
+    let mut envelope = Envelope::new(mail);
+    for (address, accounts) in recipients {
+        let recipient = ForwardPath::Address(Address::parse(address).unwrap());
+        let rcpt = RcptTo { recipient, has_utf8: false, notify: None, original: None };
+        let role = address.starts_with("postmaster");
+        envelope.add(rcpt, Accepted { accounts: accounts.to_vec(), role }).unwrap();
+    }
+    envelope
+}
+
+fn ingested(message_id: Option<&str>) -> Ingested {
+    let sealed = Sealed::plain(1, Vec::new());
+    Ingested {
+        message: NewMessage {
+            size_bytes: 10,
+            recipe: sealed.clone(),
+            blobs: Vec::new(),
+            summary: sealed,
+            thread_keys: Vec::new(),
+            internal_date: None,
+        },
+        received_count: 0,
+        repeat_key: KeyedHash([7; 16]),
+        message_id: message_id.map(str::to_owned),
+        lease_until: UnixMillis::new(0),
+    }
+}
+
+fn plan(envelope: &Envelope, separate: bool) -> Plan {
+    let messages: Vec<_> = envelope.tenants.iter().map(|&tenant| (tenant, ingested(Some("<a@b>")))).collect();
+    Plan::new(envelope, &messages, separate)
+}
+
+/// A plan as text: `group: command rule accounts`, one line per command.
+#[track_caller]
+fn check(recipients: &[(&str, &[LocalRecipient])], separate: bool, expect: &[&str]) {
+    let ids = |to: &[DeliverTo]| to.iter().map(|to| to.account.id.to_string()).collect::<Vec<_>>().join(" ");
+    let mut lines = Vec::new();
+    for request in plan(&envelope(recipients), separate).requests {
+        for command in &request.commands {
+            let text = match command {
+                Command::Deliver(deliver) => format!("deliver {:?} {}", deliver.quota, ids(&deliver.to)),
+                Command::Queue(QueueCommand::FanOut(fan_out)) => {
+                    let target = |target: &FanOutTarget| format!("{}({})", target.group, ids(&target.to));
+                    format!("fan out {}", fan_out.targets.iter().map(target).collect::<Vec<_>>().join(" "))
+                }
+                other => format!("{other:?}"),
+            };
+            lines.push(format!("{}: {text}", request.group));
+        }
+    }
+    assert_eq!(lines, expect);
+}
+
+#[test]
+fn one_recipient_is_one_delivery_that_respects_its_quota() {
+    check(&[("a@example.org", &[account(1, 4, 1)])], false, &["4: deliver Enforced 1"]);
+    check(&[("postmaster@example.org", &[account(1, 4, 1)])], false, &["4: deliver Admitted 1"]);
+}
+
+#[test]
+fn recipients_of_one_group_are_one_delivery_that_was_admitted_at_rcpt() {
+    let [a, b] = [account(1, 4, 1), account(2, 4, 1)];
+    check(
+        &[("a@example.org", std::slice::from_ref(&a)), ("b@example.org", std::slice::from_ref(&b))],
+        false,
+        &["4: deliver Admitted 1 2"],
+    );
+    check(&[("list@example.org", &[a, b])], false, &["4: deliver Admitted 1 2"]);
+}
+
+#[test]
+fn recipients_of_several_groups_are_one_fan_out_in_the_group_of_the_first() {
+    let list = [account(1, 4, 1), account(2, 2, 1), account(3, 4, 1)];
+    check(&[("list@example.org", &list)], false, &["4: fan out 4(1 3) 2(2)"]);
+}
+
+#[test]
+fn each_tenant_has_its_own_content_and_all_are_committed_together() {
+    let [a, b, c] = [account(1, 4, 1), account(2, 4, 9), account(3, 2, 9)];
+    check(&[("list@example.org", &[a.clone(), b.clone()])], false, &["4: deliver Admitted 1", "4: deliver Admitted 2"]);
+    check(&[("list@example.org", &[a, b, c])], false, &["4: fan out 4(1)", "4: fan out 4(2) 2(3)"]);
+}
+
+#[test]
+fn an_account_reached_twice_gets_one_copy_as_the_first_recipient_has_it() {
+    let (first, second) = (account(1, 4, 1), LocalRecipient { folder: Some("tag".to_owned()), ..account(1, 4, 1) });
+    let envelope = envelope(&[("alias@example.org", &[first]), ("user1+tag@example.org", &[second])]);
+    let plan = plan(&envelope, false);
+    let [Command::Deliver(deliver)] = plan.requests[0].commands.as_slice() else { panic!("{plan:?}") };
+    let [to] = deliver.to.as_slice() else { panic!("{deliver:?}") };
+    assert_eq!(to.folder, None);
+    assert_eq!(to.prefix.bytes, b"Return-Path: <sender@example.net>\r\nDelivered-To: alias@example.org\r\n");
+    assert_eq!(to.prefix_size_bytes, to.prefix.bytes.len() as u64);
+    assert_eq!(plan.by_recipient, [[0], [0]]);
+}
+
+#[test]
+fn rfc_2033_each_group_is_asked_by_itself_and_a_list_is_kept_whole() {
+    let list = [account(3, 4, 1), account(4, 5, 1)];
+    let recipients: [(&str, &[LocalRecipient]); 4] = [
+        ("a@example.org", &[account(1, 4, 1)]),
+        ("b@example.org", &[account(2, 2, 1)]),
+        ("list@example.org", &list),
+        ("postmaster@example.org", &[account(5, 4, 1)]),
+    ];
+    check(
+        &recipients,
+        true,
+        &["4: deliver Enforced 1", "4: deliver Admitted 5", "2: deliver Enforced 2", "4: fan out 4(3) 5(4)"],
+    );
+}
+
+#[test]
+fn a_repeat_is_known_by_message_sender_and_account() {
+    let sender = |text: &str| ReversePath::Address(Address::parse(text).unwrap());
+    let key =
+        |message: &Ingested, from: &str, account: u64| repeat_key(message, &sender(from), AccountId::new(account));
+    let message = ingested(Some("<a@b>"));
+    let first = key(&message, "s@example.net", 1);
+    assert!(first.is_some());
+    assert_eq!(first, key(&message, "s@example.net", 1));
+    assert_ne!(first, key(&message, "s@example.net", 2));
+    assert_ne!(first, key(&message, "t@example.net", 1));
+    assert_eq!(key(&ingested(None), "s@example.net", 1), None);
+}
+
+#[test]
+fn the_repeat_key_is_frozen() {
+    // Stores remember it for three days: a release that changes it delivers a sender's repeat a second time.
+    let key = repeat_key(&ingested(Some("<a@b>")), &ReversePath::Null, AccountId::new(1)).unwrap();
+    let hex: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "087c17f1a4bfbbc33eb1bb197f221ae3");
+}
+
+#[test]
+fn each_reply_of_the_store_has_its_meaning() {
+    let outcome = |delivered| Some(StoreReply::Deliver(DeliverReply::Outcomes(vec![delivered])));
+    let stored = Delivered::Stored { mailbox: MailboxId::new(1), uid: Uid::new(1), email: EmailId::new(1) };
+    let refused = |refusal| outcome(Delivered::Refused(refusal));
+    let gravity = |reply: Option<StoreReply>| fate(reply.as_ref(), 0).gravity();
+    assert_eq!(fate(outcome(stored).as_ref(), 0), Fate::Kept { repeat: false });
+    assert_eq!(fate(outcome(Delivered::Repeat).as_ref(), 0), Fate::Kept { repeat: true });
+    assert_eq!(fate(Some(&StoreReply::Queue(QueueReply::Queued(1))), 0), Fate::Kept { repeat: false });
+    assert_eq!(fate(refused(AccountRefusal::OverQuota).as_ref(), 0), Fate::OverQuota);
+    assert_eq!(fate(refused(AccountRefusal::NoAccount).as_ref(), 0), Fate::Elsewhere);
+    assert_eq!(fate(refused(AccountRefusal::WrongEpoch(Epoch::new(2))).as_ref(), 0), Fate::Elsewhere);
+    assert_eq!(gravity(Some(StoreReply::Queue(QueueReply::WindowFull(GroupId::new(1))))), 2);
+    assert_eq!(gravity(Some(StoreReply::Unknown)), 4);
+    assert_eq!(gravity(Some(StoreReply::WrongGroup)), 4);
+    assert_eq!(gravity(None), 4);
+    assert_eq!(fate(outcome(Delivered::Repeat).as_ref(), 1).gravity(), 4);
+}

@@ -1,0 +1,178 @@
+//! Who gets mail for an address, decided at RCPT: the earlier a refusal, the fewer bounces in the world.
+//!
+//! | found | reply |
+//! |---|---|
+//! | no such mailbox | 550 5.1.1 |
+//! | not our domain: no relaying, by construction | 550 5.7.1 |
+//! | suspended | 550 5.2.1 |
+//! | account or domain full | 452 4.2.2 or 552 5.2.2, policy `smtp.over_quota_reply` |
+//! | the store does not answer | 451 4.3.0 |
+//!
+//! `postmaster` (with or without a domain) and `abuse` are accepted whatever the directory says of them; when nobody
+//! has the address it goes to the cluster's postmaster (RFC 5321 4.5.1, RFC 2142 4). Quotas are looked at only where
+//! an address leads to one account: of a full member of a list the sender could not be told.
+
+use std::{sync::Arc, time::Duration};
+
+use securanet_gateway::{
+    client::{AccountPlace, StoreClient},
+    model::{
+        Address, StoreError,
+        account::{AccountAnswer, AccountQuery, AccountRef, QuotaUsage},
+        directory::{DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
+        limits,
+        policy::Scope,
+        request::Topic,
+    },
+};
+
+use crate::{
+    envelope::Accepted,
+    grammar::{ForwardPath, RcptTo, Reply},
+    memory::Memory,
+    refusal,
+    rooms::{self, DomainRooms},
+};
+
+/// All questions about one recipient together; longer than any failover takes.
+const TIMEOUT: Duration = Duration::from_millis(limits::COMMIT_TIMEOUT_MILLIS);
+/// Asking for a policy: without it the reply is temporary, so it need not be waited for long.
+const POLICY_TIMEOUT: Duration = Duration::from_secs(5);
+const OVER_QUOTA_POLICY: &str = "smtp.over_quota_reply";
+
+/// Asks the directory and the shards about recipients.
+pub(crate) struct Recipients {
+    store: StoreClient,
+    memory: Memory,
+    rooms: DomainRooms,
+}
+
+impl Recipients {
+    pub(crate) fn new(store: StoreClient) -> Self {
+        let memory = Memory::new(store.store().watch(Topic::Directory));
+        Self { rooms: DomainRooms::new(store.clone()), memory, store }
+    }
+
+    /// Begins to watch what domains use.
+    pub(crate) fn start(&self) {
+        self.rooms.start();
+    }
+
+    /// A shard did not know an account as the directory's answer had it.
+    pub(crate) fn forget(&self) {
+        self.memory.forget();
+    }
+
+    /// Who gets the mail; `size_octets` is what the client announced.
+    ///
+    /// # Errors
+    /// The reply that refuses the recipient.
+    pub(crate) async fn admit(&self, rcpt: &RcptTo, size_octets: Option<u64>) -> Result<Accepted, Reply> {
+        match tokio::time::timeout(TIMEOUT, self.decide(&rcpt.recipient, size_octets.unwrap_or(0))).await {
+            Ok(Ok(decision)) => decision,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, recipient = %rcpt.recipient, "recipient could not be looked up");
+                Err(refusal::of_store(&error))
+            }
+            Err(_) => Err(refusal::no_commit()),
+        }
+    }
+
+    async fn decide(&self, recipient: &ForwardPath, octets: u64) -> Result<Result<Accepted, Reply>, StoreError> {
+        let address = match recipient {
+            ForwardPath::Address(address) => address,
+            ForwardPath::Postmaster => return self.postmaster().await,
+            ForwardPath::Literal(_) => return Ok(Err(no_relay())),
+        };
+        let role = is_role(address);
+        let resolution = self.resolve(address).await?;
+        let accounts = match resolution.as_ref() {
+            Resolution::Foreign => return Ok(Err(no_relay())),
+            Resolution::Unknown | Resolution::Suspended if role => return self.postmaster().await,
+            Resolution::Unknown => return Ok(Err(Reply::new(550, (1, 1), "no such mailbox here"))),
+            Resolution::Suspended => return Ok(Err(Reply::new(550, (2, 1), "mailbox is disabled"))),
+            Resolution::Local(accounts) => accounts.clone(),
+        };
+        if let ([account], false) = (accounts.as_slice(), role)
+            && !self.has_room(account, octets).await?
+        {
+            return Ok(Err(self.over_quota(account).await));
+        }
+        Ok(Ok(Accepted { accounts, role }))
+    }
+
+    async fn resolve(&self, address: &Address) -> Result<Arc<Resolution>, StoreError> {
+        let canonical = address.canonical();
+        if let Some(resolution) = self.memory.resolution(&canonical) {
+            return Ok(resolution);
+        }
+        let stamp = self.memory.stamp();
+        let resolution = Arc::new(self.ask(DirectoryQuery::Resolve(address.clone())).await?);
+        self.memory.remember(canonical, stamp, &resolution);
+        Ok(resolution)
+    }
+
+    async fn postmaster(&self) -> Result<Result<Accepted, Reply>, StoreError> {
+        match self.ask(DirectoryQuery::ResolvePostmaster).await? {
+            Resolution::Local(accounts) => Ok(Ok(Accepted { accounts, role: true })),
+            other => {
+                tracing::error!(?other, "nobody gets postmaster's mail: create an account or alias postmaster");
+                Ok(Err(Reply::new(451, (3, 5), "nobody is postmaster here yet")))
+            }
+        }
+    }
+
+    async fn ask(&self, query: DirectoryQuery) -> Result<Resolution, StoreError> {
+        match self.store.ask_directory(query).await? {
+            DirectoryAnswer::Resolution(resolution) => Ok(resolution),
+            other => Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
+        }
+    }
+
+    async fn has_room(&self, account: &LocalRecipient, octets: u64) -> Result<bool, StoreError> {
+        if !self.rooms.fits(account.domain, octets) {
+            return Ok(false);
+        }
+        if self.memory.is_unlimited(account.account) {
+            return Ok(true);
+        }
+        let stamp = self.memory.stamp();
+        let usage = self.usage(account).await?;
+        if usage.quota.bytes_max.is_none() && usage.quota.messages_max.is_none() {
+            self.memory.remember_unlimited(account.account, stamp);
+        }
+        Ok(rooms::fits(&usage.quota, usage.bytes, usage.messages, octets))
+    }
+
+    async fn usage(&self, account: &LocalRecipient) -> Result<QuotaUsage, StoreError> {
+        let id = AccountRef { id: account.account, epoch: account.epoch };
+        let place = AccountPlace { group: account.group, account: id };
+        match self.store.ask_account(place, AccountQuery::Quota).await? {
+            AccountAnswer::Quota(usage) => Ok(usage),
+            AccountAnswer::Refused(refusal) => {
+                self.memory.forget();
+                Err(StoreError::Unavailable(format!("account {}: {refusal}", account.account)))
+            }
+            other => Err(StoreError::Internal(format!("not a quota: {other:?}"))),
+        }
+    }
+
+    /// What the sender of a message for a full account is told.
+    pub(crate) async fn over_quota(&self, account: &LocalRecipient) -> Reply {
+        let query = DirectoryQuery::Policy(OVER_QUOTA_POLICY.to_owned(), Scope::Account(account.account));
+        let permanent = match tokio::time::timeout(POLICY_TIMEOUT, self.store.ask_directory(query)).await {
+            Ok(Ok(DirectoryAnswer::Policy(Some((value, _))))) => value == "552",
+            // Not to know is no reason to bounce.
+            _ => false,
+        };
+        Reply::new(if permanent { 552 } else { 452 }, (2, 2), "mailbox is full")
+    }
+}
+
+fn is_role(address: &Address) -> bool {
+    address.local().eq_ignore_ascii_case("postmaster") || address.local().eq_ignore_ascii_case("abuse")
+}
+
+fn no_relay() -> Reply {
+    Reply::new(550, (7, 1), "not a domain of ours: no relaying")
+}

@@ -4,7 +4,10 @@
 //! another certificate's, one that is expired. An expired one is loaded all the same and reported: refusing to
 //! start would turn a warning of the clients into an outage.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
@@ -17,6 +20,7 @@ use crate::{clock, error::SetupError, tls::CertificateFiles};
 
 /// A certificate in use.
 pub(crate) struct Certificate {
+    path: PathBuf,
     key: Arc<CertifiedKey>,
     names: Vec<String>,
     expires_unix_seconds: i64,
@@ -42,7 +46,7 @@ impl Certificate {
         }
         let names = if files.names.is_empty() { names } else { files.names.clone() };
         let names = names.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
-        Ok(Self { key: Arc::new(certified), names, expires_unix_seconds })
+        Ok(Self { path: files.certificate.clone(), key: Arc::new(certified), names, expires_unix_seconds })
     }
 
     /// The chain and the key.
@@ -58,9 +62,9 @@ impl Certificate {
         })
     }
 
-    /// Its first name, for metrics.
-    pub(crate) fn label(&self) -> &str {
-        self.names.first().map_or("unnamed", String::as_str)
+    /// Its file, for metrics: it stays the same when another certificate is put into it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// notAfter, in seconds since 1970.

@@ -45,7 +45,7 @@ impl Connection {
     /// A connection over any transport, from 127.0.0.1, untrusted and without TLS, as tests of a protocol need
     /// it; fields can be changed afterwards.
     #[must_use]
-    pub fn over(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shutdown: Shutdown) -> Self {
+    pub fn over(io: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static, shutdown: Shutdown) -> Self {
         let home = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         Self {
             stream: Stream::from_io(io),

@@ -7,7 +7,7 @@
 //! | `securanet_connections_refused_total` | counter: protocol, listener, reason | turned away: `too_many_connections`, `too_many_from_address`, `draining`, `proxy_header`, `tls_handshake`, `broken` |
 //! | `securanet_accept_errors_total` | counter: listener | `accept` failed (out of file descriptors) |
 //! | `securanet_tls_handshakes_total` | counter: version | handshakes done, `TLSv1.2` or `TLSv1.3` |
-//! | `securanet_tls_certificate_expiry_seconds` | gauge: listener, certificate | notAfter, Unix time |
+//! | `securanet_tls_certificate_expiry_seconds` | gauge: listener, certificate (its file) | notAfter, Unix time |
 //! | `securanet_tls_reloads_total` | counter: listener, outcome | certificate reloads, `done` or `failed` |
 //! | `securanet_logins_total` | counter: mechanism, outcome | attempts: `done`, `refused`, `disabled`, `too_many_attempts`, `malformed`, `unavailable` |
 //! | `securanet_login_hashes_total` | counter | argon2id computations |
@@ -16,7 +16,7 @@
 //! | `securanet_login_delay_seconds` | histogram | slow-down imposed on an attempt |
 //! | `securanet_logins_ended_total` | counter: reason | accounts whose open sessions were ended: `credentials`, `suspended`, `deleted`, `moved` |
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
@@ -83,8 +83,8 @@ pub(crate) fn handshake_done(version: &'static str) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; Unix time in seconds is exact in it")]
-pub(crate) fn certificate_expires(listener: &str, certificate: &str, unix_seconds: i64) {
-    gauge!(TLS_EXPIRY, "listener" => listener.to_owned(), "certificate" => certificate.to_owned())
+pub(crate) fn certificate_expires(listener: &str, certificate: &Path, unix_seconds: i64) {
+    gauge!(TLS_EXPIRY, "listener" => listener.to_owned(), "certificate" => certificate.display().to_string())
         .set(unix_seconds as f64);
 }
 

@@ -33,8 +33,8 @@ pub struct TlsInfo {
     pub exporter: Option<[u8; 32]>,
 }
 
-trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+trait Io: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Io for T {}
 
 /// The transport below TLS.
 struct Clear {
@@ -76,7 +76,7 @@ impl Stream {
 
     /// Any other transport (tests: [`tokio::io::duplex`]).
     #[must_use]
-    pub fn from_io(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+    pub fn from_io(io: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static) -> Self {
         Self::clear(Clear { first: Bytes::new(), guarded: true, io: ClearIo::Any(Box::new(io)) })
     }
 

@@ -134,7 +134,7 @@ impl TlsSettings {
 
     fn publish_expiry(&self) {
         for certificate in self.certificates.0.load().iter() {
-            metric::certificate_expires(&self.listener, certificate.label(), certificate.expires_unix_seconds());
+            metric::certificate_expires(&self.listener, certificate.path(), certificate.expires_unix_seconds());
         }
     }
 }

@@ -114,7 +114,8 @@ async fn a_connection_knows_its_ends_and_trusted_networks_are_trusted() {
     let untrusted = front(settings(), None);
     let facts = format!("127.0.0.1 {} false", untrusted.address.port());
     assert_eq!(line(&mut untrusted.connect().await).await, facts);
-    let trusted = front(ListenerSettings { trusted_networks: vec!["127.0.0.0/8".parse().unwrap()], ..settings() }, None);
+    let trusted =
+        front(ListenerSettings { trusted_networks: vec!["127.0.0.0/8".parse().unwrap()], ..settings() }, None);
     assert!(line(&mut trusted.connect().await).await.ends_with("true"));
 }
 
@@ -339,7 +340,10 @@ async fn what_is_wrong_with_a_file_is_said_with_its_path_and_a_remedy() {
     let error = load_error(&pems.path("missing.crt"), &a.key);
     assert!(error.contains("missing.crt: cannot be read") && error.contains("check the path"), "{error}");
     let error = load_error(&a.certificate, &b.key);
-    assert!(error.contains("b.key: the key does not belong to the certificate in") && error.contains("a.crt"), "{error}");
+    assert!(
+        error.contains("b.key: the key does not belong to the certificate in") && error.contains("a.crt"),
+        "{error}"
+    );
     let error = load_error(&a.key, &a.key);
     assert!(error.contains("a.key: has no certificate in it"), "{error}");
     let error = load_error(&a.certificate, &a.certificate);

@@ -27,6 +27,8 @@ use crate::{client::StoreClient, metric};
 
 /// Changes within this time are looked at together; with the asking, well within the second that is promised.
 const GATHERED: Duration = Duration::from_millis(100);
+/// Asking for very many accounts takes time; what it takes is left to others four times over, up to this.
+const REST_MAX: Duration = Duration::from_millis(500);
 /// When the directory gives no answer, it is asked again after this.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// Remembered passwords are dropped at their end at least this often, also when nobody logs in.
@@ -158,7 +160,9 @@ pub(crate) async fn watch(client: StoreClient, logins: Arc<OpenLogins>, memory: 
         let index = *changes.borrow_and_update();
         let Some(memory) = memory.upgrade() else { return };
         *logins.swept.lock() = index;
+        let began = Instant::now();
         sweep(&client, &logins, &memory).await;
+        tokio::time::sleep((began.elapsed() * 4).min(REST_MAX)).await;
     }
 }
 

@@ -247,3 +247,83 @@ fn varint(mut value: u64, into: &mut Vec<u8>) {
     }
     into.push(value as u8);
 }
+
+#[cfg(test)]
+mod tests {
+    use securanet_model::{Command, RequestId, delivery::QueueCommand};
+
+    use super::*;
+
+    fn request(number: u8) -> Execute {
+        let settle = QueueCommand::Settle { target: GroupId::new(3), sequence: 1 << 40, refused: Vec::new() };
+        Execute {
+            group: GroupId::new(1),
+            request: RequestId::new([number; 16]),
+            deadline: UnixMillis::new(u64::MAX),
+            commands: vec![Command::Queue(settle); usize::from(number) % 3],
+        }
+    }
+
+    #[test]
+    fn joined_requests_are_the_record_of_their_proposal() {
+        for (stamp, count) in [(0, 0), (127, 1), (128, 2), (1_700_000_000_000, 127), (u64::MAX, 200)] {
+            let stamp = UnixMillis::new(stamp);
+            let requests: Vec<_> = (0..count).map(request).collect();
+            let encoded: Vec<_> = requests.iter().map(|request| encode(request).unwrap()).collect();
+            let bytes = encoded.iter().map(Vec::len).sum();
+            let expected = record::encode(&Proposal { stamp, requests });
+            assert_eq!(join(stamp, &encoded, bytes), expected, "{count} requests");
+        }
+    }
+
+    fn take(batcher: &Batcher) -> Option<(Proposed, Waiters)> {
+        batcher.take(&mut batcher.queue.lock(), UnixMillis::new(1))
+    }
+
+    fn batcher(bounds: BatchBounds) -> Batcher {
+        Batcher::new(GroupId::new(1), bounds)
+    }
+
+    #[test]
+    fn a_proposal_takes_all_that_waits_within_its_bounds() {
+        let batcher = batcher(BatchBounds { proposals_in_flight: 2, requests_max: 3, ..BatchBounds::default() });
+        let answers: Vec<_> = (0..5).map(|n| batcher.submit(request(n)).unwrap()).collect();
+        let sizes: Vec<_> = (0..3).map(|_| take(&batcher).map(|(_, waiters)| waiters.answers.len())).collect();
+        assert_eq!(sizes, [Some(3), Some(2), None]);
+        assert_eq!(batcher.depth(), (0, 2));
+        drop(answers);
+    }
+
+    #[test]
+    fn a_request_larger_than_a_proposal_goes_alone() {
+        let batcher = batcher(BatchBounds { bytes_max: 10, proposals_in_flight: 9, ..BatchBounds::default() });
+        let _answers: Vec<_> = (0..3).map(|n| batcher.submit(request(n)).unwrap()).collect();
+        assert_eq!(take(&batcher).map(|(_, waiters)| waiters.answers.len()), Some(1));
+    }
+
+    #[test]
+    fn who_stopped_waiting_takes_the_request_along() {
+        let batcher = batcher(BatchBounds::default());
+        drop(batcher.submit(request(1)).unwrap());
+        assert!(take(&batcher).is_none());
+        assert_eq!(batcher.depth(), (0, 0));
+        assert_eq!(batcher.queue.lock().waiting_bytes, 0);
+    }
+
+    #[test]
+    fn a_dropped_proposal_tells_its_waiters_and_makes_room() {
+        let batcher = batcher(BatchBounds { proposals_in_flight: 1, ..BatchBounds::default() });
+        let mut answer = batcher.submit(request(1)).unwrap();
+        let (_, waiters) = take(&batcher).unwrap();
+        batcher.finish(waiters, None);
+        assert!(matches!(answer.try_recv().unwrap(), Err(StoreError::Unavailable(_))));
+        assert_eq!(batcher.depth(), (0, 0));
+    }
+
+    #[test]
+    fn a_closed_batcher_takes_nothing_more() {
+        let batcher = batcher(BatchBounds::default());
+        batcher.close();
+        assert_eq!(batcher.submit(request(1)).err(), Some(StoreError::Draining));
+    }
+}

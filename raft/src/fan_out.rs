@@ -7,7 +7,8 @@
 //! first try whose answer was lost is still the first one's.
 //!
 //! It is woken when an item is applied, and by a slow timer in case a wake-up was lost with a leader. Deliveries
-//! under way are bounded; nothing is kept in memory that the queue does not have.
+//! under way are bounded for each target, so that a target without quorum holds up nobody else; nothing is kept
+//! in memory that the queue does not have.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -22,7 +23,7 @@ use securanet_model::{
 };
 use tokio::{
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
 
@@ -38,20 +39,23 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest pause between tries: a group without quorum comes back within seconds, or takes minutes.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Most rows that one look reads, when the first ones are all under way.
-const LOOK_ROWS_MAX: u32 = 1000;
+/// Most rows that one look may ask for.
+const LOOK_ROWS_MAX: usize = 1000;
 
 /// The worker of one queue group.
 pub(crate) struct FanOut {
-    queue: GroupId,
     deliveries: Deliveries,
-    concurrency: usize,
+    per_target_max: usize,
     wake: Arc<Notify>,
     stop: watch::Receiver<Stop>,
-    /// Target and sequence of what is under way.
-    under_way: BTreeSet<(GroupId, u64)>,
-    tasks: JoinSet<(GroupId, u64)>,
+    under_way: BTreeSet<Place>,
+    tasks: JoinSet<Place>,
+    /// Deliveries that have ended since the queue was last looked at.
+    ended: usize,
 }
+
+/// Where a delivery goes: target and sequence.
+type Place = (GroupId, u64);
 
 /// What a single delivery needs.
 #[derive(Clone)]
@@ -69,72 +73,95 @@ impl FanOut {
         wake: Arc<Notify>,
         stop: watch::Receiver<Stop>,
     ) -> Self {
-        let deliveries = Deliveries { queue, router, clock: settings.clock.clone() };
-        let concurrency = settings.fan_out_concurrency;
-        Self { queue, deliveries, concurrency, wake, stop, under_way: BTreeSet::new(), tasks: JoinSet::new() }
+        Self {
+            deliveries: Deliveries { queue, router, clock: settings.clock.clone() },
+            per_target_max: settings.fan_out_per_target_max,
+            wake,
+            stop,
+            under_way: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            ended: 0,
+        }
     }
 
     /// Works until the node drains; what is under way then is repeated after the next start.
     pub(crate) async fn run(mut self) {
-        let mut look = true;
         loop {
-            if look && self.tasks.len() < self.concurrency {
-                look = self.begin_more().await;
-            }
-            let idle = self.tasks.is_empty();
-            tokio::select! {
-                _ = self.stop.wait_for(|stop| *stop >= Stop::Draining) => return,
-                () = self.wake.notified() => look = true,
-                () = sleep(LOOK_AGAIN) => look = true,
-                Some(done) = self.tasks.join_next(), if !idle => {
-                    match done {
-                        Ok(key) => drop(self.under_way.remove(&key)),
-                        Err(error) => {
-                            tracing::error!(group = %self.queue, %error, "a fan-out delivery has died");
-                            self.under_way.clear();
-                            self.tasks.abort_all();
-                        }
-                    }
-                }
+            self.begin_more().await;
+            if self.wait().await == Wait::Stopped {
+                return;
             }
         }
     }
 
-    /// Begins deliveries up to the bound. Whether there may be more to begin when one has ended.
-    async fn begin_more(&mut self) -> bool {
-        let room = self.concurrency - self.tasks.len();
-        let rows_max = u32::try_from(self.under_way.len() + room).unwrap_or(u32::MAX).min(LOOK_ROWS_MAX);
-        let query = Query::Queue(QueueQuery::Pending { rows_max });
-        let pending = match self.deliveries.router.query(self.queue, query, None).await {
-            Ok(Answer::Queue(QueueAnswer::Pending(pending))) => pending,
-            Ok(other) => {
-                tracing::error!(group = %self.queue, ?other, "the engine answered out of turn");
-                return false;
+    /// Waits until looking at the queue is worth while.
+    async fn wait(&mut self) -> Wait {
+        loop {
+            let idle = self.tasks.is_empty();
+            let ended = tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop >= Stop::Draining) => return Wait::Stopped,
+                () = self.wake.notified() => return Wait::Look,
+                () = sleep(LOOK_AGAIN) => return Wait::Look,
+                Some(ended) = self.tasks.join_next(), if !idle => ended,
+            };
+            self.end(ended);
+            // Not at each end: a look reads what is under way too.
+            if self.ended * 2 >= self.per_target_max || self.tasks.is_empty() {
+                return Wait::Look;
             }
-            // The timer looks again; a new leader looks by itself.
+        }
+    }
+
+    fn end(&mut self, ended: Result<Place, JoinError>) {
+        self.ended += 1;
+        match ended {
+            Ok(place) => drop(self.under_way.remove(&place)),
             Err(error) => {
-                tracing::debug!(group = %self.queue, %error, "the queue cannot be read");
-                return false;
+                // Nobody knows which one it was: begin all of them again, under their keys.
+                tracing::error!(group = %self.deliveries.queue, %error, "a fan-out delivery has died");
+                self.tasks.abort_all();
+                self.under_way.clear();
             }
+        }
+    }
+
+    /// Looks at the queue and begins deliveries, up to the bound of each target.
+    async fn begin_more(&mut self) {
+        self.ended = 0;
+        let (queue, router) = (self.deliveries.queue, &self.deliveries.router);
+        // Targets take turns in the answer, so this is enough for each of them.
+        let rows = (self.per_target_max * router.groups_count()).min(LOOK_ROWS_MAX);
+        let rows_max = u32::try_from(rows).unwrap_or(u32::MAX);
+        let pending = match router.query(queue, Query::Queue(QueueQuery::Pending { rows_max }), None).await {
+            Ok(Answer::Queue(QueueAnswer::Pending(pending))) => pending,
+            Ok(other) => return tracing::error!(group = %queue, ?other, "the engine answered out of turn"),
+            // The timer looks again; a new leader looks by itself.
+            Err(error) => return tracing::debug!(group = %queue, %error, "the queue cannot be read"),
         };
-        let full = pending.len() >= rows_max as usize;
         for item in pending {
             let Some(key) = item.deliver.key else {
-                tracing::error!(group = %self.queue, "a pending delivery has no key");
+                tracing::error!(group = %queue, "a pending delivery has no key");
                 continue;
             };
-            if self.tasks.len() < self.concurrency && self.under_way.insert((item.target, key.sequence)) {
+            let to_target = self.under_way.range((item.target, 0)..=(item.target, u64::MAX)).count();
+            if to_target < self.per_target_max && self.under_way.insert((item.target, key.sequence)) {
                 let deliveries = self.deliveries.clone();
                 self.tasks.spawn(async move { deliveries.deliver(item, key).await });
             }
         }
-        full
     }
+}
+
+/// How waiting ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wait {
+    Look,
+    Stopped,
 }
 
 impl Deliveries {
     /// Delivers one item and settles it; ends when the queue knows.
-    async fn deliver(self, item: PendingDelivery, key: DeliveryKey) -> (GroupId, u64) {
+    async fn deliver(self, item: PendingDelivery, key: DeliveryKey) -> Place {
         let target = item.target;
         let reply = self.execute_until_answered(target, Command::Deliver(item.deliver.clone())).await;
         let refused = match outcome(&item.deliver, reply) {
@@ -208,7 +235,7 @@ fn outcome(deliver: &Deliver, reply: Reply) -> Result<Vec<(u32, AccountRefusal)>
             Ok(refused.collect())
         }
         DeliverReply::Outcomes(_) => Err("the target answered for other recipients"),
-        // An earlier try of ours: its answer was lost with its deadline, or we settled and died.
+        // An earlier try of ours, and nobody was refused: the target answers refusals again.
         DeliverReply::AlreadyApplied => Ok(Vec::new()),
         DeliverReply::KeyRefused => Err("the target refuses the key"),
     }

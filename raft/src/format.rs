@@ -259,3 +259,23 @@ pub(crate) fn decode_entry(row: &[u8]) -> Result<Entry, RecordError> {
     };
     Ok(Entry::new(row.id.into(), payload))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_by_group_and_index_and_never_change() {
+        let group = GroupId::new(0x0102_0304);
+        assert_eq!(identity_key(group), [1, 2, 3, 4, 1]);
+        assert_eq!(vote_key(group), [1, 2, 3, 4, 2]);
+        assert_eq!(purged_key(group), [1, 2, 3, 4, 3]);
+        assert_eq!(entry_key(group, 0x0506), [1, 2, 3, 4, 0x10, 0, 0, 0, 0, 0, 0, 5, 6]);
+        assert_eq!(applied_key(group), [1, 2, 3, 4, 255, 255, 255, 255, 1]);
+        assert_eq!(membership_key(group), [1, 2, 3, 4, 255, 255, 255, 255, 2]);
+        assert_eq!(generation_key(group), [1, 2, 3, 4, 255, 255, 255, 255, 3]);
+        assert_eq!(index_of(&entry_key(group, 77)), Some(77));
+        let whole = entry_range(group, 0, None);
+        assert!(whole.start > purged_key(group) && whole.end.unwrap() > entry_key(group, u64::MAX));
+    }
+}

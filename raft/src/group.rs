@@ -35,6 +35,8 @@ const CATCH_UP: Duration = Duration::from_secs(5);
 /// openraft builds its "snapshot" (only how far the state is durable) and purges within milliseconds; if it takes
 /// this long it is stuck, and the next flush tries again.
 const PURGE_PATIENCE: Duration = Duration::from_secs(10);
+/// A purge that has not happened after this long has been put off.
+const PURGE_PUT_OFF: Duration = Duration::from_secs(1);
 /// A query that may read more rows than this goes to a thread that may block.
 const INLINE_ROWS_MAX: u32 = 100;
 
@@ -63,6 +65,7 @@ impl Group {
     pub(crate) async fn start(settings: &Settings, log: GroupLog, replica: Arc<Replica>) -> Result<Self, RaftError> {
         let (id, replica_id) = (replica.group(), settings.replica.get());
         let stopped = |message: String| RaftError::Stopped { group: id, message };
+        check_together(&log, &replica)?;
         let config = Arc::new(settings.openraft(id)?);
         let machine = StateMachine::new(replica.clone());
         let raft = GroupRaft::new(replica_id, config, NoPeers, log.clone(), machine).await;
@@ -93,11 +96,22 @@ impl Group {
         self.id
     }
 
-    /// Ends when the group can answer for everything that it acknowledged before it was started.
+    /// Waits until the group can answer for everything that it acknowledged before it was started; then sees to
+    /// it that a leader alone has no ticks, until openraft stops.
     pub(crate) async fn recover(&self) {
         // Without an end of its own: replay takes as long as it takes, and shutting down ends it.
-        if self.raft.wait_for_recovery(None).await.is_ok() {
-            self.ready.send_replace(true);
+        if self.raft.wait_for_recovery(None).await.is_err() {
+            return;
+        }
+        self.ready.send_replace(true);
+        // Ticks start elections and heartbeats. The only voter needs neither, and twenty ticks a second of nine
+        // groups cost more than a percent of a core.
+        let mut server = self.raft.server_metrics();
+        loop {
+            self.raft.runtime_config().tick(!self.is_alone());
+            if server.changed().await.is_err() {
+                return;
+            }
         }
     }
 
@@ -195,7 +209,11 @@ impl Group {
             self.raft.trigger().snapshot().await?;
             // An error means that openraft has stopped; purging says so itself.
             let _ = snapshots.wait_until_ge(&Some(flushed)).await;
-            self.raft.trigger().purge_log(upto).await
+            self.raft.trigger().purge_log(upto).await?;
+            // It may be put off while a follower reads there; then it comes by itself.
+            let wait = self.raft.wait(Some(PURGE_PUT_OFF));
+            let _ = wait.metrics(|metrics| metrics.purged.is_some_and(|id| id.index >= upto), "purged").await;
+            Ok::<_, openraft::errors::Fatal<TypeConfig>>(())
         };
         match timeout(PURGE_PATIENCE, purged).await {
             Ok(Ok(())) => {}
@@ -237,6 +255,25 @@ impl Group {
             stopped: metrics.running_state.err().map(|error| error.to_string()),
         }
     }
+}
+
+/// Whether log and state can belong together. openraft would begin anew, or leave out what is missing.
+fn check_together(log: &GroupLog, replica: &Replica) -> Result<(), RaftError> {
+    let inconsistent = |message: String| Err(RaftError::Log { group: log.group(), message });
+    let (purged, applied) = (log.ends().purged, replica.applied());
+    if purged > applied {
+        let index = |id: Option<crate::types::LogId>| id.map_or("nothing".to_owned(), |id| id.index.to_string());
+        let (purged, applied) = (index(purged), index(applied));
+        return inconsistent(format!(
+            "it is purged up to {purged}, but the state has {applied}: the state store is not its own"
+        ));
+    }
+    if applied.is_some() && !log.has_voted() {
+        return inconsistent(
+            "the state has entries, but the log was never used: the log store is not its own".to_owned(),
+        );
+    }
+    Ok(())
 }
 
 fn slowest_matched(metrics: &RaftMetrics<TypeConfig>, own: u64) -> Option<u64> {

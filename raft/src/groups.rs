@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use securanet_blob::BlobStore;
 use securanet_model::{
@@ -83,6 +83,10 @@ impl Router {
         group.execute(request).await
     }
 
+    pub(crate) fn groups_count(&self) -> usize {
+        self.groups.len()
+    }
+
     fn check_blobs(&self, request: &Execute) -> Result<(), StoreError> {
         for blob in request.commands.iter().flat_map(messages_of).flat_map(|message| &message.blobs) {
             match self.blobs.contains(blob.id) {
@@ -112,12 +116,10 @@ impl Groups {
     pub async fn open(settings: Settings, stores: &Stores) -> Result<Self, RaftError> {
         settings.check()?;
         let log = LogStore::open(stores.log.clone(), settings.log_cache_bytes_max, settings.fatal.clone())?;
-        if let Some(unknown) = log.groups_on_disk()?.into_iter().find(|group| !settings.groups.contains(group)) {
-            return Err(RaftError::UnknownGroup(unknown));
-        }
+        log.identify(settings.replica.get(), &settings.groups)?;
         let watches = Arc::new(Watches::new(settings.watch_topics_max));
         let unflushed_bytes = Arc::new(AtomicU64::new(0));
-        let (mut groups, mut replicas, mut wakes) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut starting, mut replicas, mut wakes) = (Vec::new(), Vec::new(), Vec::new());
         for &id in &settings.groups {
             let fan_out = Arc::new(Notify::new());
             let effects = Effects {
@@ -127,11 +129,13 @@ impl Groups {
                 fatal: settings.fatal.clone(),
             };
             let replica = Arc::new(Replica::open(id, stores.state.clone(), effects)?);
-            let log = log.group(id, settings.replica.get())?;
-            replicas.push(replica.clone());
-            groups.insert(id, Arc::new(Group::start(&settings, log, replica).await?));
+            starting.push(Group::start(&settings, log.group(id)?, replica.clone()));
+            replicas.push(replica);
             wakes.push((id, fan_out));
         }
+        // Together, so that their first votes and entries share fsyncs.
+        let started = try_join_all(starting).await?;
+        let groups = started.into_iter().map(|group| (group.id(), Arc::new(group))).collect();
         let flusher = Flusher::new(stores.state.clone(), replicas, unflushed_bytes, settings.fatal.clone());
         let router = Router { groups, blobs: stores.blobs.clone(), draining: AtomicBool::new(false) };
         let inner = Inner {

@@ -31,8 +31,8 @@ pub struct Settings {
     pub log_cache_bytes_max: usize,
     /// Topics watched at the same time, before watchers share one (they are then woken too often, never too seldom).
     pub watch_topics_max: usize,
-    /// Fan-out deliveries that one group has under way at the same time.
-    pub fan_out_concurrency: usize,
+    /// Fan-out deliveries that one group has under way to each other group at the same time.
+    pub fan_out_per_target_max: usize,
     /// The wall clock.
     pub clock: Clock,
     /// What happens when the disk fails.
@@ -53,7 +53,7 @@ impl Settings {
             retention: RetentionPolicy::default(),
             log_cache_bytes_max: 2 << 20,
             watch_topics_max: 100_000,
-            fan_out_concurrency: 16,
+            fan_out_per_target_max: 8,
             clock,
             fatal: abort_process(),
         }
@@ -67,7 +67,7 @@ impl Settings {
         if groups.len() != self.groups.len() || !groups.contains(&GroupId::DIRECTORY) {
             return wrong("groups must be distinct, and group 0 among them");
         }
-        if self.batch.proposals_in_flight == 0 || self.batch.requests_max == 0 || self.fan_out_concurrency == 0 {
+        if self.batch.proposals_in_flight == 0 || self.batch.requests_max == 0 || self.fan_out_per_target_max == 0 {
             return wrong("a bound of 0 lets nothing through");
         }
         Ok(())

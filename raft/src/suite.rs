@@ -33,7 +33,7 @@ where
         let group = GroupId::new(7);
         let fatal: crate::FatalHook = Arc::new(|error| panic!("{error}"));
         let store = LogStore::open(log, 64, fatal.clone()).unwrap();
-        let log = store.group(group, 1).unwrap();
+        let log = store.group(group).unwrap();
         let effects = Effects {
             watches: Arc::new(Watches::new(10)),
             fan_out: Arc::default(),

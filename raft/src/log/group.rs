@@ -60,6 +60,11 @@ impl GroupLog {
         self.tail.ends()
     }
 
+    /// Whether this replica has ever voted, or followed a leader.
+    pub(crate) fn has_voted(&self) -> bool {
+        self.tail.vote().is_some()
+    }
+
     /// Entries from `start` to before `end`, as far as the log has them.
     fn read(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         if start >= end {

@@ -11,16 +11,15 @@
 mod group;
 pub(crate) mod pins;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod writer;
 
-use std::{
-    collections::BTreeMap,
-    ops::ControlFlow,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 pub(crate) use group::GroupLog;
 use openraft::entry::RaftEntry;
+use parking_lot::Mutex;
 pub(crate) use pins::Pins;
 use securanet_kv::{Direction, Durability, KeyRange, KeyValue, WriteBatch};
 use securanet_model::{
@@ -68,7 +67,7 @@ impl LogStore {
     ///
     /// # Errors
     /// [`RaftError::Kv`].
-    pub(crate) fn groups_on_disk(&self) -> Result<Vec<GroupId>, RaftError> {
+    fn groups_on_disk(&self) -> Result<Vec<GroupId>, RaftError> {
         let mut groups = Vec::new();
         let mut range = KeyRange { start: Vec::new(), end: None };
         loop {
@@ -83,36 +82,46 @@ impl LogStore {
         }
     }
 
-    /// One group's log, as the given replica's. The first call for a new group writes the replica's identity,
-    /// durably, so that no vote can precede it; later ones check it.
+    /// Makes sure that the instance holds this replica of these groups, and no other group. For new groups it
+    /// writes so, durably, so that no vote can precede it.
     ///
     /// # Errors
-    /// [`RaftError::Identity`] when the disk holds another replica; those of the disk and of damaged rows.
-    pub(crate) fn group(&self, group: GroupId, replica: u64) -> Result<GroupLog, RaftError> {
-        let mut groups = self.groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    /// [`RaftError::Identity`] when the disk holds another replica, [`RaftError::UnknownGroup`] when it holds
+    /// another group; those of the disk and of damaged rows.
+    pub(crate) fn identify(&self, replica: u64, groups: &[GroupId]) -> Result<(), RaftError> {
+        if let Some(unknown) = self.groups_on_disk()?.into_iter().find(|group| !groups.contains(group)) {
+            return Err(RaftError::UnknownGroup(unknown));
+        }
+        let mut batch = WriteBatch::new();
+        for &group in groups {
+            let key = format::identity_key(group);
+            match self.row::<IdentityRow>(group, "identity", &key)? {
+                Some(row) if row.replica == replica => {}
+                Some(row) => return Err(RaftError::Identity { group, expected: replica, found: row.replica }),
+                None => batch.put(key, record::encode(&IdentityRow { replica })),
+            }
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        Ok(self.kv.write(batch, Durability::Synced)?)
+    }
+
+    /// One group's log.
+    ///
+    /// # Errors
+    /// Those of the disk and of damaged rows.
+    pub(crate) fn group(&self, group: GroupId) -> Result<GroupLog, RaftError> {
+        let mut groups = self.groups.lock();
         let tail = match groups.get(&group) {
             Some(tail) => tail.clone(),
             None => {
-                self.identify(group, replica)?;
                 let tail = Arc::new(self.load(group)?);
                 groups.insert(group, tail.clone());
                 tail
             }
         };
         Ok(GroupLog::new(tail, self.kv.clone(), self.writer.clone(), self.pins.clone()))
-    }
-
-    fn identify(&self, group: GroupId, replica: u64) -> Result<(), RaftError> {
-        let key = format::identity_key(group);
-        match self.row::<IdentityRow>(group, "identity", &key)? {
-            Some(row) if row.replica == replica => Ok(()),
-            Some(row) => Err(RaftError::Identity { group, expected: replica, found: row.replica }),
-            None => {
-                let mut batch = WriteBatch::new();
-                batch.put(key, record::encode(&IdentityRow { replica }));
-                Ok(self.kv.write(batch, Durability::Synced)?)
-            }
-        }
     }
 
     fn row<T: DeserializeOwned>(&self, group: GroupId, row: &'static str, key: &[u8]) -> Result<Option<T>, RaftError> {

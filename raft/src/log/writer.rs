@@ -113,6 +113,12 @@ fn run(shared: &Shared, kv: &dyn KeyValue, fatal: &FatalHook) {
         let outcome = outcome.map_err(|error| error.to_string());
         then.into_iter().for_each(|then| complete(then, outcome.as_ref().map(|&()| ()).map_err(String::as_str)));
     }
+    // What may become durable eventually does so now: nothing comes behind it any more.
+    if failed.is_none()
+        && let Err(error) = kv.sync()
+    {
+        fatal(&error);
+    }
 }
 
 /// Waits for jobs and takes a round of them; none when the log is closed and nothing is left.

@@ -13,6 +13,8 @@ mod machine;
 mod replica;
 pub(crate) mod snapshot;
 pub(crate) mod staging;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use machine::StateMachine;
 pub(crate) use replica::Replica;

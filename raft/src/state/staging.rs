@@ -152,7 +152,7 @@ impl Staged {
     }
 
     /// Writes the rows that make it the live state at the next start.
-    fn write_flip(&self) -> Result<(), RaftError> {
+    pub(super) fn write_flip(&self) -> Result<(), RaftError> {
         let group = self.generation.replica.group();
         let mut batch = WriteBatch::new();
         batch.put(format::generation_key(group), record::encode(&self.generation.number));
@@ -164,7 +164,7 @@ impl Staged {
     }
 
     /// Readers see it from now on; gives the number of the generation that was live.
-    fn go_live(&mut self) -> u32 {
+    pub(super) fn go_live(&mut self) -> u32 {
         let replica = &self.generation.replica;
         let position = Position { applied: self.meta.last_log_id, membership: self.meta.last_membership.clone() };
         let mut generations = replica.generations().write();
@@ -179,7 +179,7 @@ impl Staged {
 }
 
 /// Removes the rows of a generation that nobody reads any more, but for views taken before.
-fn remove_generation(replica: &Replica, number: u32) -> Result<(), RaftError> {
+pub(super) fn remove_generation(replica: &Replica, number: u32) -> Result<(), RaftError> {
     let mut batch = WriteBatch::new();
     batch.delete_range(KeyRange::prefix(format::space_prefix(replica.group(), number)));
     Ok(replica.kv().write(batch, Durability::Volatile)?)

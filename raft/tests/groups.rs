@@ -1,0 +1,339 @@
+//! One node's groups, from outside: what is acknowledged is there, and who is refused why.
+
+mod support;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use securanet_model::{
+    Answer, Command, Epoch, GroupId, Query, Reply, ReversePath, StoreError, Token,
+    delivery::{
+        Deliver, DeliverReply, Delivered, FanOut, FanOutTarget, QueueAnswer, QueueCommand, QueueQuery, QueueReply,
+        QuotaRule,
+    },
+    limits,
+    request::Topic,
+};
+use securanet_raft::{Groups, RaftError, Stores};
+use support::*;
+use tokio::time::timeout;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_committed_command_is_answered_and_can_be_read_at_once() {
+    let groups = open(settings(2), &Disks::new()).await;
+    let (replies, index) =
+        groups.execute(execute(1, 1, vec![provision(7), deliver(7, 1, &[]), deliver(7, 2, &[])])).await.unwrap();
+    assert_eq!(replies.len(), 3);
+    assert!(
+        matches!(&replies[2], Reply::Deliver(DeliverReply::Outcomes(to)) if matches!(to[0], Delivered::Stored { .. }))
+    );
+    assert_eq!(inbox_numbers(&groups, 1, 7).await, [1, 2]);
+    let applied = groups.status()[1].applied.unwrap();
+    assert!(index <= applied && index > 0);
+    let token = Token { group: GroupId::new(1), epoch: Epoch::new(0), index };
+    assert!(
+        matches!(groups.query(GroupId::new(1), Query::Totals, Some(token)).await, Ok(Answer::Totals(totals)) if totals.messages == 2)
+    );
+    groups.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_again_gets_the_first_replies_and_changes_nothing() {
+    let groups = open(settings(1), &Disks::new()).await;
+    run(&groups, execute(1, 1, vec![provision(7)])).await.unwrap();
+    let request = execute(1, 2, vec![deliver(7, 5, &[])]);
+    let first = run(&groups, request.clone()).await.unwrap();
+    assert_eq!(run(&groups, request).await.unwrap(), first);
+    assert_eq!(inbox_numbers(&groups, 1, 7).await, [5]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_gather_into_few_entries_and_each_gets_its_own_replies() {
+    let groups = open(settings(1), &Disks::new()).await;
+    run(&groups, execute(1, 0, vec![provision(7)])).await.unwrap();
+    let before = groups.status()[1].applied.unwrap();
+    let all = (1..=200).map(|n| {
+        let groups = groups.clone();
+        tokio::spawn(async move { run(&groups, execute(1, n, vec![deliver(7, n, &[])])).await.unwrap() })
+    });
+    for task in all.collect::<Vec<_>>() {
+        assert_eq!(task.await.unwrap().len(), 1);
+    }
+    let mut numbers = inbox_numbers(&groups, 1, 7).await;
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=200).collect::<Vec<_>>());
+    let entries = groups.status()[1].applied.unwrap() - before;
+    assert!(entries < 150, "{entries} entries for 200 requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_shutdown_everything_is_there_and_nothing_is_left_to_replay() {
+    let disks = Disks::new();
+    let groups = open(settings(2), &disks).await;
+    run(&groups, execute(2, 1, vec![provision(7), deliver(7, 1, &[])])).await.unwrap();
+    groups.shutdown().await.unwrap();
+    assert!(matches!(groups.execute(execute(2, 2, vec![])).await, Err(StoreError::Draining)));
+    drop(groups);
+    let groups = open(settings(2), &disks.crashed(0, 1)).await;
+    assert_eq!(inbox_numbers(&groups, 2, 7).await, [1]);
+    for group in groups.status() {
+        assert!(group.last_log <= group.purged.map(|purged| purged + 2), "{group:?}: more than the new leader's entry");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_the_state_is_replayed_from_the_log() {
+    let disks = Disks::new();
+    let groups = open(settings(1), &disks).await;
+    run(&groups, execute(1, 1, vec![provision(7), deliver(7, 1, &[])])).await.unwrap();
+    let left = disks.crashed(0, 1);
+    assert_eq!(left.state.scan(&all(), Direction::Forward, 10).unwrap(), [], "nothing was flushed yet");
+    let groups = open(settings(1), &left).await;
+    assert_eq!(inbox_numbers(&groups, 1, 7).await, [1]);
+}
+
+use securanet_kv::{Direction, KeyRange, Read};
+
+fn all() -> KeyRange {
+    KeyRange { start: Vec::new(), end: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_lets_the_log_shrink_to_nothing() {
+    let disks = Disks::new();
+    let groups = open(settings(1), &disks).await;
+    run(&groups, execute(1, 0, vec![provision(7)])).await.unwrap();
+    for n in 1..=20 {
+        run(&groups, execute(1, n, vec![deliver(7, n, &[])])).await.unwrap();
+    }
+    let before = groups.status()[1].clone();
+    assert!(before.log_bytes > 20 * 60 && before.purged.is_none(), "{before:?}");
+    groups.flush().await.unwrap();
+    timeout(Duration::from_secs(5), async {
+        while groups.status().iter().any(|group| group.log_bytes > 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the logs were purged");
+    let after = groups.status()[1].clone();
+    assert_eq!((after.flushed, after.purged), (before.applied, before.applied));
+    let groups = open(settings(1), &disks.crashed(0, 1)).await;
+    assert_eq!(inbox_numbers(&groups, 1, 7).await, (1..=20).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_refused_by_its_reason() {
+    let mut settings = settings(1);
+    settings.batch.waiting_requests_max = 1;
+    let groups = open(settings, &Disks::new()).await;
+    assert_eq!(run(&groups, execute(9, 1, vec![])).await, Err(StoreError::NoGroup(GroupId::new(9))));
+    let mut late = execute(1, 2, vec![provision(7)]);
+    late.deadline = now();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert!(matches!(run(&groups, late).await, Err(StoreError::Unavailable(_))));
+    let mut far = execute(1, 3, vec![provision(7)]);
+    far.deadline = now().plus_millis(limits::REQUEST_DEADLINE_MILLIS_MAX + 5000);
+    assert!(matches!(run(&groups, far).await, Err(StoreError::Internal(_))));
+    let wrong = run(
+        &groups,
+        execute(
+            1,
+            4,
+            vec![Command::Directory(securanet_model::directory::DirectoryCommand::DeleteDomain {
+                name: securanet_model::DomainName::parse("example.org").unwrap(),
+            })],
+        ),
+    );
+    assert_eq!(wrong.await, Ok(vec![Reply::WrongGroup]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_blob_is_not_here_is_not_proposed() {
+    let groups = open(settings(1), &Disks::new()).await;
+    run(&groups, execute(1, 1, vec![provision(7)])).await.unwrap();
+    let before = groups.status()[1].last_log;
+    assert_eq!(run(&groups, execute(1, 2, vec![deliver(7, 1, &[blob(1)])])).await, Err(StoreError::NotFound));
+    assert_eq!(groups.status()[1].last_log, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_wakes_when_the_change_can_be_read() {
+    let groups = open(settings(1), &Disks::new()).await;
+    run(&groups, execute(1, 1, vec![provision(7), provision(8)])).await.unwrap();
+    let mut seven = groups.watch(Topic::Account(account(7).id));
+    let mut eight = groups.watch(Topic::Account(account(8).id));
+    (seven.mark_unchanged(), eight.mark_unchanged());
+    let (_, index) = groups.execute(execute(1, 2, vec![deliver(7, 1, &[])])).await.unwrap();
+    timeout(Duration::from_secs(5), seven.changed()).await.unwrap().unwrap();
+    assert_eq!(*seven.borrow(), index);
+    assert!(!eight.has_changed().unwrap());
+    assert_eq!(inbox_numbers(&groups, 1, 7).await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_is_not_opened_as_another_replica_or_without_one_of_its_groups() {
+    let disks = Disks::new();
+    open(settings(2), &disks).await.shutdown().await.unwrap();
+    let mut other = settings(2);
+    other.replica = securanet_model::ReplicaId::new(2);
+    let refused = Groups::open(other, &disks.stores()).await.err().unwrap();
+    assert!(matches!(refused, RaftError::Identity { expected: 2, found: 1, .. }), "{refused}");
+    let refused = Groups::open(settings(1), &disks.stores()).await.err().unwrap();
+    assert!(matches!(refused, RaftError::UnknownGroup(group) if group == GroupId::new(2)), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_that_do_not_belong_together_are_not_opened() {
+    let (disks, others) = (Disks::new(), Disks::new());
+    let groups = open(settings(1), &disks).await;
+    run(&groups, execute(1, 0, vec![provision(7)])).await.unwrap();
+    groups.shutdown().await.unwrap();
+    let (ours, theirs) = (disks.stores(), others.stores());
+    for mixed in
+        [Stores::over(ours.log, theirs.state, ours.blob.clone()), Stores::over(theirs.log, ours.state, ours.blob)]
+    {
+        let refused = Groups::open(settings(1), &mixed).await.err().unwrap();
+        assert!(matches!(refused, RaftError::Log { .. }), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_the_process_and_loses_nothing_acknowledged() {
+    let disks = Disks::new();
+    let (fatal, errors) = collect_fatal();
+    let mut settings_full = settings(1);
+    settings_full.fatal = fatal;
+    let groups = open(settings_full, &disks).await;
+    run(&groups, execute(1, 0, vec![provision(7)])).await.unwrap();
+    disks.log.writes_left.store(5, Ordering::SeqCst);
+    let mut acknowledged = Vec::new();
+    for n in 1..=20 {
+        match timeout(Duration::from_secs(5), run(&groups, execute(1, n, vec![deliver(7, n, &[])]))).await {
+            Ok(Ok(_)) => acknowledged.push(n),
+            Ok(Err(StoreError::Unavailable(_))) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(acknowledged, [1, 2, 3, 4, 5]);
+    assert_eq!(errors.lock().unwrap().len(), 1, "the process would have ended once");
+    assert!(groups.status()[1].stopped.is_some());
+    let groups = open(settings(1), &disks.crashed(0, 1)).await;
+    assert_eq!(inbox_numbers(&groups, 1, 7).await, acknowledged);
+}
+
+fn fan_out(number: u64, targets: &[(u32, u64)]) -> Command {
+    let targets =
+        targets.iter().map(|&(group, id)| FanOutTarget { group: GroupId::new(group), to: vec![deliver_to(id)] });
+    let item = FanOut { message: message(number, &[]), sender: ReversePath::Null, targets: targets.collect() };
+    Command::Queue(QueueCommand::FanOut(item))
+}
+
+async fn pending(groups: &Groups, group: u32) -> u64 {
+    match groups.query(GroupId::new(group), Query::Queue(QueueQuery::Depth), None).await.unwrap() {
+        Answer::Queue(QueueAnswer::Depth { pending, .. }) => pending,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn settled(groups: &Groups, group: u32) {
+    timeout(Duration::from_secs(10), async {
+        while pending(groups, group).await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the queue was worked off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_for_several_groups_is_in_each_of_them_once() {
+    let groups = open(settings(3), &Disks::new()).await;
+    for (group, id) in [(1, 11), (2, 12), (3, 13)] {
+        run(&groups, execute(group, 0, vec![provision(id)])).await.unwrap();
+    }
+    for n in 1..=40 {
+        let replies = run(&groups, execute(1, n, vec![fan_out(n, &[(1, 11), (2, 12), (3, 13)])])).await.unwrap();
+        assert!(matches!(replies[0], Reply::Queue(QueueReply::Queued(_))), "{replies:?}");
+    }
+    settled(&groups, 1).await;
+    for (group, id) in [(1, 11), (2, 12), (3, 13)] {
+        let mut numbers = inbox_numbers(&groups, group, id).await;
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=40).collect::<Vec<_>>(), "group {group}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_that_its_group_refuses_is_held_and_the_delivery_settled() {
+    let groups = open(settings(2), &Disks::new()).await;
+    run(&groups, execute(1, 0, vec![provision(11)])).await.unwrap();
+    run(&groups, execute(1, 1, vec![fan_out(1, &[(1, 11), (2, 99)])])).await.unwrap();
+    settled(&groups, 1).await;
+    assert_eq!(inbox_numbers(&groups, 1, 11).await, [1]);
+    let depth = groups.query(GroupId::new(1), Query::Queue(QueueQuery::Depth), None).await.unwrap();
+    assert!(matches!(depth, Answer::Queue(QueueAnswer::Depth { held: 1, .. })), "{depth:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fan_out_goes_on_after_a_crash_at_any_point_of_it() {
+    for seed in 0..20 {
+        let disks = Disks::new();
+        let groups = open(settings(2), &disks).await;
+        for (group, id) in [(1, 11), (2, 12)] {
+            run(&groups, execute(group, 0, vec![provision(id)])).await.unwrap();
+        }
+        for n in 1..=10 {
+            run(&groups, execute(1, n, vec![fan_out(n, &[(1, 11), (2, 12)])])).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_micros(seed * 300)).await;
+        let left = disks.crashed(0, seed);
+        drop(groups);
+        let groups = open(settings(2), &left).await;
+        settled(&groups, 1).await;
+        for (group, id) in [(1, 11), (2, 12)] {
+            let mut numbers = inbox_numbers(&groups, group, id).await;
+            numbers.sort_unstable();
+            assert_eq!(numbers, (1..=10).collect::<Vec<_>>(), "seed {seed}, group {group}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_delivered_before_is_not_delivered_again() {
+    let groups = open(settings(2), &Disks::new()).await;
+    run(&groups, execute(2, 0, vec![provision(12)])).await.unwrap();
+    let key = securanet_model::delivery::DeliveryKey { queue: GroupId::new(1), sequence: 1, settled_below: 1 };
+    let keyed =
+        Deliver { key: Some(key), message: message(1, &[]), to: vec![deliver_to(12)], quota: QuotaRule::Admitted };
+    run(&groups, execute(2, 1, vec![Command::Deliver(keyed.clone())])).await.unwrap();
+    let again = run(&groups, execute(2, 2, vec![Command::Deliver(keyed)])).await.unwrap();
+    assert_eq!(again, [Reply::Deliver(DeliverReply::AlreadyApplied)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_waiting_requests_are_told_that_the_store_is_busy() {
+    let mut few = settings(1);
+    few.batch.waiting_requests_max = 4;
+    few.batch.proposals_in_flight = 1;
+    few.batch.requests_max = 1;
+    let groups = open(few, &Disks::new()).await;
+    run(&groups, execute(1, 0, vec![provision(7)])).await.unwrap();
+    let groups = Arc::new(groups);
+    let all = (1..=100).map(|n| {
+        let groups = groups.clone();
+        tokio::spawn(async move { run(&groups, execute(1, n, vec![deliver(7, n, &[])])).await })
+    });
+    let (mut stored, mut busy) = (0, 0);
+    for task in all.collect::<Vec<_>>() {
+        match task.await.unwrap() {
+            Ok(_) => stored += 1,
+            Err(StoreError::Busy) => busy += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(busy > 0 && stored > 0, "{stored} stored, {busy} busy");
+    assert_eq!(inbox_numbers(&groups, 1, 7).await.len(), stored);
+}

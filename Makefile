@@ -19,7 +19,7 @@ ROCKSDB_LIB := $(ROCKSDB_LIB_DIR)/librocksdb.a
 DEMO_DIR ?= $(HOME)/.local/share/securanet-demo
 
 BUILD_PACKAGES := gcc g++ make libclang1-14 libclang-common-14-dev
-TEST_PACKAGES := curl swaks isync getmail6 mutt strace python3 openssl procps
+TEST_PACKAGES := curl swaks libnet-ssleay-perl isync fetchmail mutt strace python3 openssl procps util-linux bsdutils
 
 .PHONY: help demo test bench format-check lint docs build build-deps test-deps
 

@@ -5,7 +5,10 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes, header};
-use hyper_util::{client::legacy::{Client, connect::HttpConnector}, rt::TokioExecutor};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use serde_json::Value;
 
 use crate::config::Config;
@@ -42,7 +45,10 @@ impl AdminApi {
             .header(header::CONTENT_TYPE, kind)
             .body(Full::new(Bytes::from(body)))?;
         let response = self.http.request(request).await.map_err(|error| {
-            anyhow!("{} does not answer ({error}): start the node with `securanet run`, or name its file with --config", self.base)
+            anyhow!(
+                "{} does not answer ({error}): start the node with `securanet run`, or name its file with --config",
+                self.base
+            )
         })?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();

@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Context, bail};
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{Table, presets::NOTHING};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ fn text(value: &Value) -> String {
 /// Prints rows as a table: a title and the path of a field (`quota.bytes_max`) for each column.
 fn print_table(columns: &[(&str, &str)], rows: &[Value]) {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(columns.iter().map(|(title, _)| *title));
+    table.load_style(NOTHING).set_header(columns.iter().map(|(title, _)| *title));
     for row in rows {
         let cell = |path: &str| text(path.split('.').fold(row, |value, key| &value[key]));
         table.add_row(columns.iter().map(|(_, path)| cell(path)));
@@ -93,7 +93,8 @@ pub async fn account(api: &AdminApi, action: Account) -> Done {
     match action {
         Account::Add { address, name, no_password, quota: limits } => {
             let password = if no_password { None } else { Some(read_password()?) };
-            let new = json!({ "address": address, "display_name": name, "password": password, "quota": quota(&limits) });
+            let new =
+                json!({ "address": address, "display_name": name, "password": password, "quota": quota(&limits) });
             api.json(Method::POST, "/v1/accounts", Some(new)).await?;
             println!("account {address} added");
         }
@@ -214,7 +215,10 @@ pub async fn password(api: &AdminApi, action: Password) -> Done {
         }
         Password::AppList { address } => {
             let rows = api.rows(&format!("{}/app-passwords", account_path(&address))).await?;
-            print_table(&[("number", "id"), ("label", "label"), ("made (ms since 1970)", "created_unix_millis")], &rows);
+            print_table(
+                &[("number", "id"), ("label", "label"), ("made (ms since 1970)", "created_unix_millis")],
+                &rows,
+            );
         }
         Password::AppRemove { address, id } => {
             api.json(Method::DELETE, &format!("{}/app-passwords/{id}", account_path(&address)), None).await?;
@@ -263,11 +267,17 @@ pub async fn policy(api: &AdminApi, action: Policy) -> Done {
             let mut rows = api.rows("/v1/policies").await?;
             for row in &mut rows {
                 let set = row["values"].as_array().into_iter().flatten();
-                let shown: Vec<_> = set.map(|each| format!("{}={}", text(&each["scope"]), text(&each["value"]))).collect();
+                let shown: Vec<_> =
+                    set.map(|each| format!("{}={}", text(&each["scope"]), text(&each["value"]))).collect();
                 row["set"] = json!(shown.join("\n"));
             }
-            let columns =
-                [("policy", "key"), ("value", "kind"), ("default", "default"), ("set", "set"), ("what it does", "about")];
+            let columns = [
+                ("policy", "key"),
+                ("value", "kind"),
+                ("default", "default"),
+                ("set", "set"),
+                ("what it does", "about"),
+            ];
             print_table(&columns, &rows);
         }
         Policy::Set { key, value, domain, account } => {

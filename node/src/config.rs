@@ -238,8 +238,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a file. Relative paths in it are taken from the file's own folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| ConfigError::File { path: path.to_owned(), error })?;
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::File { path: path.to_owned(), error })?;
         let mut config = Self::parse(path, &text)?;
         config.resolve_paths(path.parent().unwrap_or(Path::new(".")));
         config.check(path)?;
@@ -266,12 +265,7 @@ impl Config {
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let wrong = |key: &str, problem: String, remedy: &str| {
-            Err(ConfigError::Value {
-                path: path.to_owned(),
-                key: key.to_owned(),
-                problem,
-                remedy: remedy.to_owned(),
-            })
+            Err(ConfigError::Value { path: path.to_owned(), key: key.to_owned(), problem, remedy: remedy.to_owned() })
         };
         let store = &self.store;
         if !(1..=64).contains(&store.shards) {
@@ -288,7 +282,10 @@ impl Config {
         if store.transit_memory_bytes_max < transit_min {
             return wrong(
                 "store.transit_memory_bytes_max",
-                format!("{} is too small for a message of store.message_size_bytes_max", store.transit_memory_bytes_max),
+                format!(
+                    "{} is too small for a message of store.message_size_bytes_max",
+                    store.transit_memory_bytes_max
+                ),
                 &format!("give at least {transit_min}"),
             );
         }

@@ -3,7 +3,10 @@
 //! The certificate is signed by a demo CA made beside it; both are the demo's alone. Accounts keep their data and
 //! passwords between runs, in the folder that the demo names.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use hyper::Method;
@@ -14,6 +17,8 @@ use securanet_gateway::login::password::Password;
 
 use crate::{api::AdminApi, config::Config, init::write_private, run};
 
+/// Some mail programs refuse certificates that are valid for longer than 398 days.
+const CERTIFICATE_DAYS: i64 = 397;
 /// The demo's domain: reserved for such use by RFC 2606.
 const DOMAIN: &str = "demo.example";
 /// The demo's accounts.
@@ -66,9 +71,9 @@ pub async fn demo(directory: &Path) -> anyhow::Result<()> {
     if !directory.join("tls/certificate.pem").exists() {
         make_certificate(&directory.join("tls"))?;
     }
-    let node = run::start(Config::load(&file)?).await.context(
-        "the demo could not start; if its ports are taken, change them in its node.toml",
-    )?;
+    let node = run::start(Config::load(&file)?)
+        .await
+        .context("the demo could not start; if its ports are taken, change them in its node.toml")?;
     let passwords = accounts(&file, &directory).await?;
     tell(&directory, &passwords);
     node.until_stopped().await
@@ -90,6 +95,11 @@ fn make_certificate(folder: &Path) -> anyhow::Result<()> {
         "::1".to_owned(),
     ])?;
     names.distinguished_name.push(DnType::CommonName, "localhost");
+    let day = |days: i64| {
+        let day = jiff::Zoned::now().date().saturating_add(jiff::Span::new().days(days));
+        rcgen::date_time_ymd(i32::from(day.year()), day.month().unsigned_abs(), day.day().unsigned_abs())
+    };
+    (names.not_before, names.not_after) = (day(-1), day(CERTIFICATE_DAYS));
     let certificate = names.signed_by(&key, &issuer)?;
     fs::write(folder.join("ca.pem"), ca_certificate.pem())?;
     write_private(&folder.join("key.pem"), &key.serialize_pem())?;

@@ -131,7 +131,12 @@ impl Store for Front {
         })
     }
 
-    fn query(&self, group: GroupId, query: Query, at_least: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
+    fn query(
+        &self,
+        group: GroupId,
+        query: Query,
+        at_least: Option<Token>,
+    ) -> BoxFuture<'_, Result<Answer, StoreError>> {
         Box::pin(async move {
             let mut answer = self.groups.query(group, query, at_least).await?;
             open_summaries(&mut answer)?;
@@ -154,7 +159,9 @@ impl Store for Front {
             let bytes = self.intake.admission_bytes(trace.len(), size_hint_bytes);
             let reservation = match self.intake.budget().try_reserve(bytes) {
                 Some(reservation) => reservation,
-                None => timeout(MEMORY_PATIENCE, self.intake.budget().reserve(bytes)).await.map_err(|_| StoreError::Busy)?,
+                None => {
+                    timeout(MEMORY_PATIENCE, self.intake.budget().reserve(bytes)).await.map_err(|_| StoreError::Busy)?
+                }
             };
             let spool = self.intake.begin_with(tenant, trace, size_hint_bytes, reservation).map_err(told)?;
             Ok(Box::new(Sink { intake: self.intake.clone(), spool }) as Box<dyn ContentSink>)

@@ -19,7 +19,8 @@ pub fn init(init: &Init) -> anyhow::Result<()> {
         bail!("{} exists already; nothing was changed", file.display());
     }
     fs::create_dir_all(&init.directory).with_context(|| format!("{}", init.directory.display()))?;
-    fs::write(&file, SAMPLE.replace("mail.example.org", &init.hostname)).with_context(|| format!("{}", file.display()))?;
+    fs::write(&file, SAMPLE.replace("mail.example.org", &init.hostname))
+        .with_context(|| format!("{}", file.display()))?;
     println!("{} written.", file.display());
     println!("Put the certificate and key of {} where its [[certificate]] says, then:", init.hostname);
     println!("  securanet check-config --config {}", file.display());

@@ -255,11 +255,7 @@ mod tests {
         fs::write(folder.path().join(".Work.Old/cur/3.c:2,R"), "x").expect("write");
         let found = list(folder.path(), "INBOX").expect("list");
         let seen: Vec<_> = found.iter().map(|s| (s.mailbox.as_str(), s.name.as_str(), s.flags.as_str())).collect();
-        let expected = [
-            ("INBOX", "1.a", "\\Flagged \\Seen"),
-            ("INBOX", "2.b", ""),
-            ("Work/Old", "3.c", "\\Answered"),
-        ];
+        let expected = [("INBOX", "1.a", "\\Flagged \\Seen"), ("INBOX", "2.b", ""), ("Work/Old", "3.c", "\\Answered")];
         assert_eq!(seen, expected);
         assert_eq!(letters("\\Seen \\Flagged".split(' ')), "FS");
     }

@@ -58,9 +58,9 @@ impl NodePort {
         }
         let stores = self.stores.clone();
         let data_bytes = tokio::task::spawn_blocking(move || {
-            [&stores.log, &stores.state, &stores.blob].into_iter().try_fold(0, |sum, store| {
-                store.size_on_disk_bytes().map(|bytes| sum + bytes)
-            })
+            [&stores.log, &stores.state, &stores.blob]
+                .into_iter()
+                .try_fold(0, |sum, store| store.size_on_disk_bytes().map(|bytes| sum + bytes))
         });
         Ok(NodeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),

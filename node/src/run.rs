@@ -30,7 +30,7 @@ use securanet_gateway::{
     tls::{self, CertificateFiles, TlsSettings},
 };
 use securanet_imap::{Imap, ImapSettings};
-use securanet_pop3::{Pop3, Pop3Settings};
+use securanet_pop3::Pop3;
 use securanet_raft::{Groups, Settings, Stores};
 use securanet_smtp::{Smtp, SmtpSettings};
 use serde::{Deserialize, Serialize};
@@ -84,15 +84,16 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     telemetry::start_log(&config.log)?;
     let metrics = telemetry::start_metrics()?;
+    securanet_gateway::metric::describe();
+    securanet_pop3::describe();
     let data = &config.data_directory;
     fs::create_dir_all(data).with_context(|| format!("data_directory {}", data.display()))?;
     let shards = check_data_directory(data, config.store.shards)?;
     let disk = DiskWatch::new(data, config.store.disk_reserve_bytes).with_context(|| format!("{}", data.display()))?;
     let (drain, shutdown) = DrainHandle::new();
 
-    let stores = Stores::open(data).with_context(|| {
-        format!("{}: cannot be opened; is another securanet running on it?", data.display())
-    })?;
+    let stores = Stores::open(data)
+        .with_context(|| format!("{}: cannot be opened; is another securanet running on it?", data.display()))?;
     let settings = Settings::alone(config.hostname.to_string(), shards, Arc::new(clock::now));
     let groups = Groups::open(settings, &stores).await?;
     timeout(START_PATIENCE, groups.ready()).await.context("the groups did not become ready; look at the log above")?;
@@ -113,7 +114,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let mut tasks = JoinSet::new();
     tasks.spawn(disk.clone().run(shutdown.clone()));
     tasks.spawn(care.clone().collect_until(shutdown.clone()));
-    let bound = listeners(&config, &client, &shutdown, shards, &mut tasks).await?;
+    let bound = listeners(&config, &client, &shutdown, &mut tasks).await?;
     let port = NodePort {
         hostname: config.hostname.to_string(),
         cluster: cluster.id,
@@ -234,7 +235,6 @@ async fn listeners(
     config: &Config,
     client: &StoreClient,
     shutdown: &Shutdown,
-    shards: u32,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Vec<(String, SocketAddr)>> {
     let smtp = |lmtp: bool| -> Arc<dyn Protocol> {
@@ -247,7 +247,7 @@ async fn listeners(
     let imap_settings =
         ImapSettings { message_size_bytes_max: config.store.message_size_bytes_max, ..ImapSettings::default() };
     let imap: Arc<dyn Protocol> = Arc::new(Imap::new(client.clone(), authenticator.clone(), imap_settings));
-    let pop3: Arc<dyn Protocol> = Arc::new(Pop3::new(client.clone(), authenticator, Pop3Settings::default()));
+    let pop3: Arc<dyn Protocol> = Pop3::new(client.clone(), authenticator);
     let mut bound = Vec::new();
     let mut certificates = Vec::new();
     for listener in &config.listener {
@@ -273,8 +273,9 @@ fn admin_token(file: &PathBuf) -> anyhow::Result<Token> {
         write_private(file, &format!("{}\n", secret.expose())).with_context(|| format!("{}", file.display()))?;
     }
     let secret = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
-    Token::new(secret.trim())
-        .with_context(|| format!("{}: an admin token has at least 16 characters; remove the file to get a new one", file.display()))
+    Token::new(secret.trim()).with_context(|| {
+        format!("{}: an admin token has at least 16 characters; remove the file to get a new one", file.display())
+    })
 }
 
 async fn admin(

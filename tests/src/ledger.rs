@@ -57,7 +57,8 @@ impl Ledger {
             assert_eq!(*count, 1, "P2: {id} is there {count} times");
             assert!(attempted.contains(id), "{id} was never sent");
         }
-        let lost: Vec<_> = self.acknowledged.lock().unwrap().iter().filter(|id| !found.contains_key(*id)).cloned().collect();
+        let lost: Vec<_> =
+            self.acknowledged.lock().unwrap().iter().filter(|id| !found.contains_key(*id)).cloned().collect();
         assert!(lost.is_empty(), "P1: acknowledged and lost: {lost:?}");
         let scrub = server.cli(&["scrub"], "").expect("scrub");
         assert!(scrub.contains(" 0 findings"), "{scrub}");

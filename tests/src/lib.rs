@@ -5,5 +5,6 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "everything here is a test: a panic is its failure")]
 
 pub mod dialogue;
+pub mod imap;
 pub mod ledger;
 pub mod server;

@@ -139,14 +139,24 @@ impl Server {
         self.folder.path()
     }
 
+    /// Replaces the lines of the node file before the listeners; a restart reads them.
+    pub fn set_config(&mut self, lines: &str) {
+        lines.clone_into(&mut self.extra);
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// The id of its process.
+    /// The id of its process; under a wrapper, of the wrapper's child.
     pub fn process_id(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::id)
+        let id = self.child.as_ref().map_or(0, Child::id);
+        if self.wrapper.is_empty() {
+            return id;
+        }
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        children.split_whitespace().next().and_then(|child| child.parse().ok()).unwrap_or(id)
     }
 
     /// Where a listener listens (`smtp`, `imaps`, ..., or `admin`).
@@ -188,7 +198,11 @@ impl Server {
 
     /// SIGKILL: nothing is flushed.
     pub fn kill(&mut self) {
+        let process = self.process_id();
         if let Some(mut child) = self.child.take() {
+            if process != child.id() {
+                Command::new("kill").args(["-KILL", &process.to_string()]).status().ok();
+            }
             child.kill().ok();
             child.wait().ok();
         }
@@ -196,8 +210,9 @@ impl Server {
 
     /// SIGTERM: it drains.
     pub fn terminate(&mut self) -> anyhow::Result<()> {
+        let process = self.process_id();
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        Command::new("kill").args(["-TERM", &process.to_string()]).status()?;
         let start = Instant::now();
         while child.try_wait()?.is_none() {
             if start.elapsed() > START_PATIENCE {

@@ -5,7 +5,10 @@
 //! substitution; every other one goes in by SMTP and by APPEND.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use cargo_metadata::MetadataCommand;
 use securanet_tests::{
@@ -41,7 +44,8 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
         files_below(&python, &mut files);
     }
     files.sort();
-    let read = |path: PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), to_crlf(&fs::read(&path).unwrap()));
+    let read =
+        |path: PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), to_crlf(&fs::read(&path).unwrap()));
     files.into_iter().map(read).filter(|(_, message)| !message.is_empty()).collect()
 }
 
@@ -160,9 +164,10 @@ fn import(server: &Server, taken: &[(String, Vec<u8>)], refused: &[(String, Vec<
     let told = server.cli(&["export", &address("cid"), &out.display().to_string()], "").unwrap();
     assert!(told.contains(&format!("{all} exported")), "{told}");
     for (number, (name, message)) in (1..).zip(taken) {
-        let found = fs::read_dir(out.join("cur")).unwrap().map(|entry| entry.unwrap().path()).find(|path| {
-            path.file_name().unwrap().to_string_lossy().split('.').nth(1) == Some(&number.to_string())
-        });
+        let found = fs::read_dir(out.join("cur"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.file_name().unwrap().to_string_lossy().split('.').nth(1) == Some(&number.to_string()));
         assert!(fs::read(found.expect(name)).unwrap() == *message, "import and export changed {name}");
     }
 }

@@ -50,9 +50,9 @@ fn calls(trace: &str) -> Vec<Call> {
 
 /// The `<0.000123>` at the end of a line, in microseconds.
 fn took(call: &str) -> u64 {
-    call.rsplit_once('<').and_then(|(_, end)| end.strip_suffix('>')).map_or(0, |text| {
-        if text.contains('.') { micros(text) } else { 0 }
-    })
+    call.rsplit_once('<')
+        .and_then(|(_, end)| end.strip_suffix('>'))
+        .map_or(0, |text| if text.contains('.') { micros(text) } else { 0 })
 }
 
 /// The message's bytes came in, then a sync of the log began and ended, then the acknowledgement left.

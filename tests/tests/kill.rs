@@ -9,11 +9,7 @@ use std::{
     time::Duration,
 };
 
-use securanet_tests::{
-    dialogue::Dialogue,
-    ledger::Ledger,
-    server::Server,
-};
+use securanet_tests::{dialogue::Dialogue, ledger::Ledger, server::Server};
 
 const CLIENTS: u64 = 32;
 const ACCOUNTS: [&str; 4] = ["ann", "bob", "cid", "dan"];
@@ -35,7 +31,14 @@ fn moment(round: u64) -> Duration {
     Duration::from_millis(20 + (mixed >> 32) % 350)
 }
 
-fn deliver_until_dead(server: &Server, ledger: &Ledger, client: u64, round: u64, numbers: &AtomicU64, stop: &AtomicBool) {
+fn deliver_until_dead(
+    server: &Server,
+    ledger: &Ledger,
+    client: u64,
+    round: u64,
+    numbers: &AtomicU64,
+    stop: &AtomicBool,
+) {
     let local = ACCOUNTS[usize::try_from(client).unwrap() % ACCOUNTS.len()];
     let Ok(mut smtp) = Dialogue::smtp(server.address("smtp"), "EHLO") else { return };
     while !stop.load(Ordering::Relaxed) {
@@ -50,7 +53,14 @@ fn deliver_until_dead(server: &Server, ledger: &Ledger, client: u64, round: u64,
     }
 }
 
-fn append_until_dead(server: &Server, ledger: &Ledger, client: u64, round: u64, numbers: &AtomicU64, stop: &AtomicBool) {
+fn append_until_dead(
+    server: &Server,
+    ledger: &Ledger,
+    client: u64,
+    round: u64,
+    numbers: &AtomicU64,
+    stop: &AtomicBool,
+) {
     let local = ACCOUNTS[usize::try_from(client).unwrap() % ACCOUNTS.len()];
     let Ok(mut imap) = Dialogue::imap(server.address("imap"), local) else { return };
     while !stop.load(Ordering::Relaxed) {

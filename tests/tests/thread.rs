@@ -25,7 +25,9 @@ fn a_message_goes_in_by_smtp_and_comes_out_by_imap_and_pop3_after_a_crash_too() 
             assert!(fetched.contains(part), "{part:?} is not in {fetched}");
         }
         let header = imap.imap_ok("FETCH 1 BODY.PEEK[HEADER]").unwrap().join("\n");
-        for field in ["Return-Path: <s@remote.example>", "Delivered-To: ann@test.example", "Received: from client.example"] {
+        for field in
+            ["Return-Path: <s@remote.example>", "Delivered-To: ann@test.example", "Received: from client.example"]
+        {
             assert!(header.contains(field), "{field:?} is not in {header}");
         }
         let mut pop3 = Dialogue::pop3(server.address("pop3"), "ann").unwrap();
@@ -65,7 +67,8 @@ fn mail_for_accounts_of_several_shards_is_one_commit_and_reaches_each_once() {
     }
     let status = server.cli(&["status", "--json"], "").unwrap();
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    let pending: u64 = status["groups"].as_array().unwrap().iter().map(|group| group["pending"].as_u64().unwrap()).sum();
+    let pending: u64 =
+        status["groups"].as_array().unwrap().iter().map(|group| group["pending"].as_u64().unwrap()).sum();
     assert_eq!(pending, 0, "{status}");
     assert_eq!(status["problems"], serde_json::json!([]));
 }

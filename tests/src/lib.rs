@@ -7,4 +7,5 @@
 pub mod dialogue;
 pub mod imap;
 pub mod ledger;
+pub mod random;
 pub mod server;

@@ -60,6 +60,24 @@ pub fn fuzz_sequence_set(data: &[u8]) {
 pub fn fuzz_pattern(data: &[u8]) {
     let text = String::from_utf8_lossy(&data[..data.len().min(512)]).into_owned();
     let (pattern, name) = text.split_once('\n').unwrap_or((&text, "INBOX"));
-    let _ = Pattern::new(pattern).matches(name);
+    let found = Pattern::new(pattern).matches(name);
     assert!(Pattern::new("*").matches(name));
+    if !name.to_ascii_uppercase().starts_with("INBOX") && !pattern.to_ascii_uppercase().starts_with("INBOX") {
+        let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+        if pattern.len() + name.len() < 40 {
+            assert_eq!(found, naive(&pattern, &name), "{pattern:?} {name:?}");
+        }
+    }
+}
+
+/// The definition, word for word: what the fast matcher must agree with.
+fn naive(pattern: &[char], name: &[char]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, _) => name.is_empty(),
+        (Some((wildcard @ ('*' | '%'), rest)), next) => {
+            naive(rest, name) || next.is_some_and(|(c, after)| (*wildcard == '*' || *c != '/') && naive(pattern, after))
+        }
+        (Some((own, rest)), Some((c, after))) => own == c && naive(rest, after),
+        (Some(_), None) => false,
+    }
 }

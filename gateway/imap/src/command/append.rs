@@ -9,8 +9,9 @@
 //! message has them and clients and parsers disagree about what they mean.
 
 use securanet_gateway::{
+    clock,
     model::{
-        MailboxId,
+        MailboxId, UnixMillis,
         account::{AccountCommand, AccountRefusal, AccountReply, AppendMessage},
     },
     store::ContentSink,
@@ -47,10 +48,13 @@ pub(crate) async fn run(
         Err(fatal) => return Err(fatal),
     };
     let refused = target.as_ref().err().cloned();
-    let mut appending = Appending { account, messages: Vec::new(), octets: 0, inline_octets: 0, refused };
+    let mut appending = Appending::new(account, refused);
     if !appending.take_all(session, head.first, header).await? {
         // The client waits for a literal to be asked for and gets its answer instead.
         return Err(appending.refusal().into());
+    }
+    if appending.lease_until < clock::now() {
+        appending.refuse(Tagged::no("Messages took too long to arrive, try again").code(Code::UNAVAILABLE));
     }
     match (target, appending.refused) {
         (Ok(mailbox), None) => commit(account, mailbox, appending.messages).await,
@@ -84,11 +88,18 @@ struct Appending<'a> {
     /// Octets of messages taken so far.
     octets: u64,
     inline_octets: usize,
+    /// The store keeps the parts of all messages until then.
+    lease_until: UnixMillis,
     /// Why nothing will be appended; the first reason stays.
     refused: Option<Tagged>,
 }
 
-impl Appending<'_> {
+impl<'a> Appending<'a> {
+    fn new(account: &'a Account, refused: Option<Tagged>) -> Self {
+        let lease_until = UnixMillis::new(u64::MAX);
+        Self { account, messages: Vec::new(), octets: 0, inline_octets: 0, lease_until, refused }
+    }
+
     fn refuse(&mut self, tagged: impl Into<Tagged>) {
         self.refused.get_or_insert(tagged.into());
     }
@@ -187,7 +198,10 @@ impl Appending<'_> {
             line_ends.check(&chunk, *left == 0)?;
             sink.write(&chunk).await?;
         }
-        let mut message = sink.finish().await?.message;
+        let ingested = sink.finish().await?;
+        tracing::info!(message_id = ingested.message_id.as_deref().unwrap_or_default(), octets, "message taken in");
+        self.lease_until = self.lease_until.min(ingested.lease_until);
+        let mut message = ingested.message;
         message.internal_date = options.internal_date;
         self.octets += octets;
         self.inline_octets += message.recipe.bytes.len() + message.summary.bytes.len();

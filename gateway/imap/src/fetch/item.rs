@@ -82,6 +82,7 @@ impl Response<'_> {
     async fn items(&mut self, plan: &Plan, newly_seen: bool) -> Result<(), Stop> {
         for item in &plan.items {
             self.item(item).await?;
+            self.session.send_gathered().await?;
         }
         // RFC 9051 6.4.5: what FETCH itself changed is told.
         if newly_seen && !plan.items.contains(&FetchItem::Flags) {

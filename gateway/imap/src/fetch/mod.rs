@@ -5,7 +5,7 @@
 //! store to the connection in pieces of at most 1 MiB, so memory does not grow with the message.
 //!
 //! A message that was expunged elsewhere has no row: the others are answered, and the command ends with
-//! NO [EXPUNGEISSUED] (RFC 2180 4.1.2), unless it named UIDs, of which it may name some that are gone.
+//! `NO [EXPUNGEISSUED]` (RFC 2180 4.1.2), unless it named UIDs, of which it may name some that are gone.
 
 use securanet_gateway::model::{
     Flags, ModSeq, SystemFlags, Uid,

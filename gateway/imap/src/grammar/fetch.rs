@@ -122,7 +122,7 @@ impl FetchItem {
 /// # Errors
 /// [`SyntaxError`] when there is none or an unknown one.
 pub fn parse(cursor: &mut Cursor<'_>) -> Result<Fetch, SyntaxError> {
-    let items = if cursor.peek() == Some(b'(') {
+    let mut items = if cursor.peek() == Some(b'(') {
         cursor.list(item)?
     } else if let Some(items) = macro_items(cursor) {
         items
@@ -131,6 +131,11 @@ pub fn parse(cursor: &mut Cursor<'_>) -> Result<Fetch, SyntaxError> {
     };
     if items.is_empty() || items.len() > ITEMS_MAX {
         return cursor.fail("1 to 256 items before this");
+    }
+    // Asked twice is answered once.
+    let mut at = 0;
+    while at < items.len() {
+        if items[..at].contains(&items[at]) { drop(items.remove(at)) } else { at += 1 }
     }
     let mut fetch = Fetch { items, changed_since: None, vanished: false };
     if cursor.eat_word(b" (") {

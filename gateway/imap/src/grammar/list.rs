@@ -7,6 +7,8 @@ use super::{
 
 /// Patterns that one LIST may have.
 const PATTERNS_MAX: usize = 100;
+/// Octets of all patterns of one LIST: each name of the account is held against all of them.
+const PATTERNS_OCTETS_MAX: usize = 8192;
 
 /// `LIST [selection] reference (pattern / "(" patterns ")") [RETURN options]`
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -71,6 +73,9 @@ pub fn parse_list(cursor: &mut Cursor<'_>) -> Result<List, SyntaxError> {
         }
     } else {
         list.patterns.push(cursor.list_mailbox()?.into_owned());
+    }
+    if list.patterns.iter().map(Vec::len).sum::<usize>() > PATTERNS_OCTETS_MAX {
+        return cursor.fail("shorter patterns");
     }
     if cursor.eat_word(b" RETURN ") {
         list.extended = true;

@@ -24,7 +24,7 @@ pub const KEYS_MAX: usize = 2000;
 pub struct Search {
     /// `None`: the client wrote no RETURN.
     pub returns: Option<Returns>,
-    /// What the messages must fit; `None`: the charset is not one of ours ([BADCHARSET]).
+    /// What the messages must fit; `None`: the charset is not one of ours (`BADCHARSET`).
     pub key: Option<SearchKey>,
 }
 

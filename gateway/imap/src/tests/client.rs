@@ -6,8 +6,9 @@ use securanet_gateway::{
     client::StoreClient,
     connection::{Connection, DrainHandle, Protocol as _, Shutdown},
     login::{Authenticator, LoginSettings},
+    tls::TlsSettings,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 
 use super::store::Memory;
 use crate::{Imap, ImapSettings};
@@ -16,6 +17,7 @@ use crate::{Imap, ImapSettings};
 pub(crate) struct Server {
     pub(crate) store: Arc<Memory>,
     pub(crate) drain: DrainHandle,
+    pub(crate) tls: Option<Arc<TlsSettings>>,
     shutdown: Shutdown,
     imap: Arc<Imap>,
 }
@@ -30,7 +32,7 @@ impl Server {
         let client = StoreClient::new(store.clone());
         let authenticator = Authenticator::new(client.clone(), LoginSettings::default()).unwrap();
         let (drain, shutdown) = DrainHandle::new();
-        Self { store, drain, shutdown, imap: Arc::new(Imap::new(client, authenticator, settings)) }
+        Self { store, drain, tls: None, shutdown, imap: Arc::new(Imap::new(client, authenticator, settings)) }
     }
 
     /// A connection from a network that is trusted or not; the greeting is not read yet.
@@ -38,8 +40,9 @@ impl Server {
         let (ours, theirs) = tokio::io::duplex(16 * 1024);
         let mut connection = Connection::over(theirs, self.shutdown.clone());
         connection.trusted = trusted;
+        connection.tls.clone_from(&self.tls);
         tokio::spawn(self.imap.clone().serve(connection));
-        Client { io: ours, input: Vec::new(), count: 0 }
+        Client::over(ours)
     }
 
     /// A client that has logged in.
@@ -59,13 +62,18 @@ impl Server {
 }
 
 /// A client's end of a connection.
-pub(crate) struct Client {
-    pub(crate) io: DuplexStream,
+pub(crate) struct Client<S = DuplexStream> {
+    pub(crate) io: S,
     pub(crate) input: Vec<u8>,
     count: u32,
 }
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// A client over a connection in its middle.
+    pub(crate) fn over(io: S) -> Self {
+        Self { io, input: Vec::new(), count: 0 }
+    }
+
     pub(crate) async fn send(&mut self, octets: impl AsRef<[u8]>) {
         self.io.write_all(octets.as_ref()).await.unwrap();
     }

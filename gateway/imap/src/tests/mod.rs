@@ -15,5 +15,6 @@ mod search;
 mod select;
 mod store;
 mod sync;
+mod tls;
 
 pub(crate) use client::Server;

@@ -87,9 +87,8 @@ pub fn code_number(lines: &[String], name: &str) -> u64 {
 pub fn status(lines: &[String], item: &str) -> u64 {
     let line = lines.iter().find(|line| line.starts_with("* STATUS"));
     let line = line.unwrap_or_else(|| panic!("no STATUS response in {lines:?}"));
-    let inside = line.rsplit_once('(').expect(line).1.trim_end_matches(')');
-    let words: Vec<&str> = inside.split_whitespace().collect();
-    let at = words.iter().position(|word| *word == item).unwrap_or_else(|| panic!("no {item} in {line:?}"));
+    let words: Vec<&str> = line.split([' ', '(', ')']).collect();
+    let at = words.iter().rposition(|word| *word == item).unwrap_or_else(|| panic!("no {item} in {line:?}"));
     words[at + 1].parse().expect(line)
 }
 

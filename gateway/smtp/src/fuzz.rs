@@ -149,7 +149,7 @@ mod tests {
         /// A seed with a few octets changed, removed, doubled or replaced by ones that matter.
         fn mutate(&mut self, seed: &[u8], alphabet: &[&[u8]]) -> Vec<u8> {
             let mut data = seed.to_vec();
-            for _ in 0..=self.below(6) {
+            for _ in 0..=self.below(4) {
                 let at = self.below(data.len() + 1);
                 match self.below(4) {
                     0 if at < data.len() => data[at] = u8::try_from(self.below(256)).unwrap(),
@@ -179,10 +179,13 @@ mod tests {
         let alphabet: [&[u8]; 12] =
             [b"<", b">", b"@", b"\"", b"\\", b" ", b"=", b"\0", b"\r", "ß".as_bytes(), b".", b"xn--a"];
         let mut random = Random(0x5eed_0001);
+        let mut parsed = 0;
         for round in 0..8000 {
             let data = random.mutate(seeds[round % seeds.len()], &alphabet);
             fuzz_command(&data);
+            parsed += usize::from(command::parse(&data).is_ok());
         }
+        assert!((500..7500).contains(&parsed), "mutations reach both sides: {parsed} of 8000 parsed");
     }
 
     #[test]
@@ -196,9 +199,15 @@ mod tests {
         let alphabet: [&[u8]; 9] =
             [b"\r", b"\n", b"\r\n", b".", b"\r\n.", b"\0", b"\n.\n", b"\r\n.\r\n", b"\r\r\n.\r\n"];
         let mut random = Random(0x5eed_0002);
+        let mut met = std::collections::BTreeMap::new();
         for round in 0..20_000 {
             let data = random.mutate(seeds[round % seeds.len()], &alphabet);
             fuzz_content(&data);
+            *met.entry(reference(&data, BareNewline::Reject, false).fault).or_insert(0) += 1;
         }
+        assert!(
+            met.len() == 4 && met.values().all(|&times| times > 500),
+            "mutations reach each fault, and none: {met:?}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! SMTP's bytes as values and back: commands, paths, parameters, replies, message data.
 //!
 //! Pure: bytes in, values out. No socket, no clock, no store; what a value means for a session is decided in
-//! [`crate::session`]. Written for a server, though nothing here would stop a client from using it.
+//! `session`. Written for a server, though nothing here would stop a client from using it.
 
 pub mod command;
 pub mod content;

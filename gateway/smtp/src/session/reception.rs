@@ -200,11 +200,24 @@ impl Conversation {
     }
 
     /// Line ends are not what they should be: refuse, and end the session without reading another command.
-    async fn expel(&mut self, mailing: &Mailing, mut intake: Intake, fault: DataFault) -> End {
-        let id = intake.id.clone();
-        let replies = Submission { smtp: &self.smtp, id: &id }.to_all(&mailing.envelope, fault.reply());
+    async fn expel(&mut self, mailing: &Mailing, intake: Intake, fault: DataFault) -> End {
+        let replies = Submission { smtp: &self.smtp, id: &intake.id }.to_all(&mailing.envelope, fault.reply());
         let submitted = Submitted { replies, message_id: None };
-        if let Err(end) = self.answer_for(&mailing.envelope, &submitted, &id, intake.octets()).await {
+        self.part(&mailing.envelope, &submitted, intake).await
+    }
+
+    /// More of a refused message than we pass over: refuse, and end the session.
+    async fn give_up(&mut self, mailing: Mailing, intake: Intake) -> End {
+        let reply = intake.refused().cloned().unwrap_or_else(refusal::no_commit);
+        let replies = Submission { smtp: &self.smtp, id: &intake.id }.to_all(&mailing.envelope, reply);
+        let submitted = Submitted { replies, message_id: None };
+        self.part(&mailing.envelope, &submitted, intake).await
+    }
+
+    /// Answers for a message, listens for a while, and ends the session.
+    async fn part(&mut self, envelope: &Envelope, submitted: &Submitted, mut intake: Intake) -> End {
+        let id = std::mem::take(&mut intake.id);
+        if let Err(end) = self.answer_for(envelope, submitted, &id, intake.octets()).await {
             return end;
         }
         match self.linger(&mut intake).await {
@@ -234,14 +247,6 @@ impl Conversation {
                 return Ok(());
             }
             self.io.fill_some(LINGER).await?;
-        }
-    }
-
-    /// More of a refused message than we pass over: refuse, and end the session.
-    async fn give_up(&mut self, mailing: Mailing, intake: Intake) -> End {
-        match self.conclude(mailing, intake).await {
-            Ok(_) => End::Done,
-            Err(end) => end,
         }
     }
 

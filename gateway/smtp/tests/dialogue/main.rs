@@ -5,6 +5,7 @@
 //! a timeout of hours is tested in no time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bounds;
 mod delivery;
 mod lmtp;
 mod recipients;

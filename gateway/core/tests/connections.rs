@@ -16,7 +16,7 @@ use securanet_gateway::{
     listener::{Listener, ListenerSettings},
     proxy,
     store::BoxFuture,
-    tls::{CertificateFiles, TlsSettings},
+    tls::{self, CertificateFiles, TlsSettings},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -326,6 +326,19 @@ async fn new_files_are_used_by_the_next_handshake_and_broken_ones_change_nothing
     before.write_all(b"still here\r\n").await.unwrap();
     assert_eq!(line(&mut before).await, "still here");
     assert!(tls.expires_unix_seconds() > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_watch_loads_new_files_by_itself() {
+    let mut pems = Pems::new();
+    let tls = TlsSettings::load("test", vec![pems.write("a", &["old.example.org"])]).unwrap();
+    let (drain, shutdown) = DrainHandle::new();
+    let watch = tokio::spawn(tls::watch(vec![tls.clone()], shutdown));
+    pems.write("a", &["new.example.org", "and.a.longer.one.example.org"]);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(!tls.reload_if_changed().unwrap(), "it has been loaded already");
+    drain.begin();
+    watch.await.unwrap();
 }
 
 fn load_error(certificate: &Path, key: &Path) -> String {

@@ -8,7 +8,11 @@ const FILE: &str = "addresses.json";
 const ADMIN: &str = "admin";
 
 /// Writes the addresses of a node that has just bound them.
-pub fn write(data_directory: &Path, admin: SocketAddr, listeners: &[(String, SocketAddr)]) -> std::io::Result<()> {
+pub(crate) fn write(
+    data_directory: &Path,
+    admin: SocketAddr,
+    listeners: &[(String, SocketAddr)],
+) -> std::io::Result<()> {
     let mut all: BTreeMap<&str, String> = listeners.iter().map(|(name, at)| (name.as_str(), at.to_string())).collect();
     all.insert(ADMIN, admin.to_string());
     let text = serde_json::to_string_pretty(&all)?;
@@ -18,7 +22,7 @@ pub fn write(data_directory: &Path, admin: SocketAddr, listeners: &[(String, Soc
 }
 
 /// The admin API's address of the node that runs, or ran last.
-pub fn admin(data_directory: &Path) -> Option<SocketAddr> {
+pub(crate) fn admin(data_directory: &Path) -> Option<SocketAddr> {
     let text = std::fs::read_to_string(data_directory.join(FILE)).ok()?;
     let all: BTreeMap<String, String> = serde_json::from_str(&text).ok()?;
     all.get(ADMIN)?.parse().ok()

@@ -15,7 +15,7 @@ use crate::config::Config;
 
 /// A connection to a running node's admin API.
 #[derive(Clone)]
-pub struct AdminApi {
+pub(crate) struct AdminApi {
     http: Client<HttpConnector, Full<Bytes>>,
     base: String,
     token: String,
@@ -23,7 +23,7 @@ pub struct AdminApi {
 
 impl AdminApi {
     /// Finds the node through its file.
-    pub fn of_node(config_file: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn of_node(config_file: &Path) -> anyhow::Result<Self> {
         let config = Config::load(config_file)?;
         let token_file = config.token_file();
         let token = std::fs::read_to_string(&token_file)
@@ -37,7 +37,7 @@ impl AdminApi {
     }
 
     /// Sends a request and gives the body of its success.
-    pub async fn send(&self, method: Method, path: &str, kind: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
+    pub(crate) async fn send(&self, method: Method, path: &str, kind: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
@@ -59,19 +59,19 @@ impl AdminApi {
     }
 
     /// Sends JSON and gives JSON; an empty body is null.
-    pub async fn json(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+    pub(crate) async fn json(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let answer = self.send(method, path, "application/json", body).await?;
         if answer.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&answer)?) }
     }
 
     /// Gets JSON.
-    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.json(Method::GET, path, None).await
     }
 
     /// Gets JSON rows.
-    pub async fn rows(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+    pub(crate) async fn rows(&self, path: &str) -> anyhow::Result<Vec<Value>> {
         match self.get(path).await? {
             Value::Array(rows) => Ok(rows),
             other => bail!("the node answered {other} where rows were expected"),
@@ -91,7 +91,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
 }
 
 /// Escapes one segment or one value of a URL.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte) {

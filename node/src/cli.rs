@@ -7,23 +7,23 @@ use clap::{Args, Parser, Subcommand};
 /// A clustered mail platform: SMTP, IMAP and POP3 in front of a replicated store.
 #[derive(Debug, Parser)]
 #[command(name = "securanet", version, about)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Where the running node's admin API is.
 #[derive(Clone, Debug, Args)]
-pub struct Target {
+pub(crate) struct Target {
     /// The node's file: gives the admin address and the token.
     #[arg(long, short, global = true, env = "SECURANET_CONFIG", default_value = "node.toml")]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the node until it is told to stop.
     Run(Target),
     /// Write an annotated node file for this machine into a folder.
@@ -114,31 +114,31 @@ pub enum Command {
 
 /// What `init` needs.
 #[derive(Debug, Args)]
-pub struct Init {
+pub(crate) struct Init {
     /// The folder for the node file, the data and the certificate.
-    pub directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// The name that the node has in the world.
     #[arg(long)]
-    pub hostname: String,
+    pub(crate) hostname: String,
 }
 
 /// What `demo` needs.
 #[derive(Debug, Args)]
-pub struct Demo {
+pub(crate) struct Demo {
     /// Where to keep its data.
     #[arg(long)]
-    pub directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 /// Limits of an account or a domain.
 #[derive(Clone, Debug, Args)]
-pub struct QuotaArgs {
+pub(crate) struct QuotaArgs {
     /// Octets, with K, M or G: 5G.
     #[arg(long, value_parser = parse_size)]
-    pub quota_bytes: Option<u64>,
+    pub(crate) quota_bytes: Option<u64>,
     /// Messages.
     #[arg(long)]
-    pub quota_messages: Option<u64>,
+    pub(crate) quota_messages: Option<u64>,
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -154,7 +154,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
 
 /// With domains.
 #[derive(Debug, Subcommand)]
-pub enum Domain {
+pub(crate) enum Domain {
     /// Add one.
     Add {
         /// Its name.
@@ -182,7 +182,7 @@ pub enum Domain {
 
 /// With accounts.
 #[derive(Debug, Subcommand)]
-pub enum Account {
+pub(crate) enum Account {
     /// Add one. The password is read from the terminal or from standard input.
     Add {
         /// Its main address.
@@ -238,7 +238,7 @@ pub enum Account {
 
 /// With aliases.
 #[derive(Debug, Subcommand)]
-pub enum Alias {
+pub(crate) enum Alias {
     /// Add one.
     Add {
         /// The address.
@@ -257,7 +257,7 @@ pub enum Alias {
 
 /// With distribution lists.
 #[derive(Debug, Subcommand)]
-pub enum Group {
+pub(crate) enum Group {
     /// Add one, or replace its members.
     Set {
         /// Its address.
@@ -280,7 +280,7 @@ pub enum Group {
 
 /// With passwords.
 #[derive(Debug, Subcommand)]
-pub enum Password {
+pub(crate) enum Password {
     /// Set it; it is read from the terminal or from standard input. Open sessions end.
     Set {
         /// Whose.
@@ -314,7 +314,7 @@ pub enum Password {
 
 /// With mailboxes.
 #[derive(Debug, Subcommand)]
-pub enum Mailbox {
+pub(crate) enum Mailbox {
     /// List them.
     List {
         /// Whose.
@@ -347,7 +347,7 @@ pub enum Mailbox {
 
 /// With policies.
 #[derive(Debug, Subcommand)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// List all with what is set.
     List,
     /// Set one.
@@ -367,29 +367,29 @@ pub enum Policy {
 
 /// What `import` needs.
 #[derive(Debug, Args)]
-pub struct Import {
+pub(crate) struct Import {
     /// Into whose account.
-    pub address: String,
+    pub(crate) address: String,
     /// A Maildir, or an mbox file.
-    pub source: PathBuf,
+    pub(crate) source: PathBuf,
     /// The mailbox for an mbox, or for the Maildir's own messages.
     #[arg(long, default_value = "INBOX")]
-    pub mailbox: String,
+    pub(crate) mailbox: String,
     /// The node.
     #[command(flatten)]
-    pub target: Target,
+    pub(crate) target: Target,
 }
 
 /// What `export` needs.
 #[derive(Debug, Args)]
-pub struct Export {
+pub(crate) struct Export {
     /// Whose account.
-    pub address: String,
+    pub(crate) address: String,
     /// The Maildir to write; what it holds already is not fetched again.
-    pub destination: PathBuf,
+    pub(crate) destination: PathBuf,
     /// The node.
     #[command(flatten)]
-    pub target: Target,
+    pub(crate) target: Target,
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn read_password() -> anyhow::Result<String> {
 }
 
 /// `securanet domain`
-pub async fn domain(api: &AdminApi, action: Domain) -> Done {
+pub(crate) async fn domain(api: &AdminApi, action: Domain) -> Done {
     match action {
         Domain::Add { name } => {
             api.json(Method::POST, "/v1/domains", Some(json!({ "name": name }))).await?;
@@ -89,7 +89,7 @@ fn account_path(address: &str) -> String {
 }
 
 /// `securanet account`
-pub async fn account(api: &AdminApi, action: Account) -> Done {
+pub(crate) async fn account(api: &AdminApi, action: Account) -> Done {
     match action {
         Account::Add { address, name, no_password, quota: limits } => {
             let password = if no_password { None } else { Some(read_password()?) };
@@ -157,7 +157,7 @@ async fn remove_account(api: &AdminApi, address: &str, yes: bool) -> Done {
 }
 
 /// `securanet alias`
-pub async fn alias(api: &AdminApi, action: Alias) -> Done {
+pub(crate) async fn alias(api: &AdminApi, action: Alias) -> Done {
     match action {
         Alias::Add { address, target } => {
             let new = json!({ "address": address, "target": target });
@@ -176,7 +176,7 @@ pub async fn alias(api: &AdminApi, action: Alias) -> Done {
 }
 
 /// `securanet group`
-pub async fn group(api: &AdminApi, action: Group) -> Done {
+pub(crate) async fn group(api: &AdminApi, action: Group) -> Done {
     match action {
         Group::Set { address, members, owner } => {
             let new = json!({ "members": members, "owner": owner });
@@ -196,7 +196,7 @@ pub async fn group(api: &AdminApi, action: Group) -> Done {
 }
 
 /// `securanet password`
-pub async fn password(api: &AdminApi, action: Password) -> Done {
+pub(crate) async fn password(api: &AdminApi, action: Password) -> Done {
     match action {
         Password::Set { address } => {
             let new = json!({ "password": read_password()? });
@@ -229,7 +229,7 @@ pub async fn password(api: &AdminApi, action: Password) -> Done {
 }
 
 /// `securanet mailbox`
-pub async fn mailbox(api: &AdminApi, action: Mailbox) -> Done {
+pub(crate) async fn mailbox(api: &AdminApi, action: Mailbox) -> Done {
     match action {
         Mailbox::List { address } => {
             let columns = [
@@ -261,7 +261,7 @@ pub async fn mailbox(api: &AdminApi, action: Mailbox) -> Done {
 }
 
 /// `securanet policy`
-pub async fn policy(api: &AdminApi, action: Policy) -> Done {
+pub(crate) async fn policy(api: &AdminApi, action: Policy) -> Done {
     match action {
         Policy::List => {
             let mut rows = api.rows("/v1/policies").await?;
@@ -290,7 +290,7 @@ pub async fn policy(api: &AdminApi, action: Policy) -> Done {
 }
 
 /// `securanet status`
-pub async fn status(api: &AdminApi, as_json: bool) -> Done {
+pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
     let status = api.get("/v1/status").await?;
     if as_json {
         println!("{}", serde_json::to_string_pretty(&status)?);
@@ -326,7 +326,7 @@ pub async fn status(api: &AdminApi, as_json: bool) -> Done {
 }
 
 /// `securanet scrub`
-pub async fn scrub(api: &AdminApi) -> Done {
+pub(crate) async fn scrub(api: &AdminApi) -> Done {
     let report = api.json(Method::POST, "/v1/scrub", None).await?;
     println!(
         "{} blobs and {} references verified, {} findings",

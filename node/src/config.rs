@@ -14,43 +14,43 @@ use serde::Deserialize;
 /// One node.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// The name that greetings, EHLO and Received fields show; default: this machine's name.
     #[serde(default = "machine_name")]
-    pub hostname: DomainName,
+    pub(crate) hostname: DomainName,
     /// Where the store keeps everything.
-    pub data_directory: PathBuf,
+    pub(crate) data_directory: PathBuf,
     /// The store.
     #[serde(default)]
-    pub store: Store,
+    pub(crate) store: Store,
     /// The admin API.
     #[serde(default)]
-    pub admin: Admin,
+    pub(crate) admin: Admin,
     /// The log.
     #[serde(default)]
-    pub log: Log,
+    pub(crate) log: Log,
     /// Certificates; the first is shown to clients that name no host.
     #[serde(default)]
-    pub certificate: Vec<Certificate>,
+    pub(crate) certificate: Vec<Certificate>,
     /// Where the node listens.
     #[serde(default)]
-    pub listener: Vec<Listener>,
+    pub(crate) listener: Vec<Listener>,
 }
 
 /// Bounds of the store.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Store {
+pub(crate) struct Store {
     /// Shard groups, fixed when the cluster is initialised; 1 to 64.
-    pub shards: u32,
+    pub(crate) shards: u32,
     /// Largest message in octets; 64 KiB to 1 GiB.
-    pub message_size_bytes_max: u64,
+    pub(crate) message_size_bytes_max: u64,
     /// Memory for messages in transit, in octets; at least one largest message and 16 MiB.
-    pub transit_memory_bytes_max: u64,
+    pub(crate) transit_memory_bytes_max: u64,
     /// Below this much free space no mail is taken in; reads go on.
-    pub disk_reserve_bytes: u64,
+    pub(crate) disk_reserve_bytes: u64,
     /// Cache of the state store, in octets.
-    pub cache_bytes: u64,
+    pub(crate) cache_bytes: u64,
 }
 
 impl Default for Store {
@@ -68,11 +68,11 @@ impl Default for Store {
 /// The admin API.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// Where it listens; loopback unless you know why not.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The file that holds its bearer token; default: `admin-token` in the data directory, made when missing.
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 impl Default for Admin {
@@ -84,17 +84,17 @@ impl Default for Admin {
 /// The log.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Log {
+pub(crate) struct Log {
     /// For people or for machines.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// A filter such as `info` or `info,securanet_smtp=debug`; default `info`.
-    pub filter: Option<String>,
+    pub(crate) filter: Option<String>,
 }
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// One readable line each.
     #[default]
     Human,
@@ -105,19 +105,19 @@ pub enum LogFormat {
 /// A certificate and its key.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     /// What listeners call it.
-    pub name: String,
+    pub(crate) name: String,
     /// PEM: the certificate, then its chain.
-    pub certificate_file: PathBuf,
+    pub(crate) certificate_file: PathBuf,
     /// PEM: the private key.
-    pub key_file: PathBuf,
+    pub(crate) key_file: PathBuf,
 }
 
 /// What a listener speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Speaks {
+pub(crate) enum Speaks {
     /// SMTP from the world.
     Smtp,
     /// LMTP from a relay of ours (RFC 2033: never on port 25).
@@ -131,7 +131,7 @@ pub enum Speaks {
 /// How a listener uses TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Tls {
+pub(crate) enum Tls {
     /// STARTTLS or STLS is offered.
     #[default]
     Starttls,
@@ -144,7 +144,7 @@ pub enum Tls {
 /// What SMTP does with a bare LF in content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum BareNewline {
+pub(crate) enum BareNewline {
     /// It becomes CRLF.
     #[default]
     Normalise,
@@ -155,37 +155,37 @@ pub enum BareNewline {
 /// One place where the node listens.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// What logs and metrics call it.
-    pub name: String,
+    pub(crate) name: String,
     /// What it speaks.
-    pub protocol: Speaks,
+    pub(crate) protocol: Speaks,
     /// Where; port 0 lets the system choose.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// How it uses TLS.
     #[serde(default)]
-    pub tls: Tls,
+    pub(crate) tls: Tls,
     /// Which certificates it shows, by name; empty: all.
     #[serde(default)]
-    pub certificates: Vec<String>,
+    pub(crate) certificates: Vec<String>,
     /// Networks whose connections begin with a PROXY header (v1 or v2).
     #[serde(default)]
-    pub proxy_networks: Vec<ipnet::IpNet>,
+    pub(crate) proxy_networks: Vec<ipnet::IpNet>,
     /// Networks that may log in without TLS.
     #[serde(default)]
-    pub trusted_networks: Vec<ipnet::IpNet>,
+    pub(crate) trusted_networks: Vec<ipnet::IpNet>,
     /// Connections at a time.
     #[serde(default = "connections_max")]
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
     /// Connections at a time of one address.
     #[serde(default = "connections_per_address_max")]
-    pub connections_per_address_max: usize,
+    pub(crate) connections_per_address_max: usize,
     /// What SMTP and LMTP do with a bare LF in content.
     #[serde(default)]
-    pub bare_newline: BareNewline,
+    pub(crate) bare_newline: BareNewline,
     /// Networks for which it is the other way round.
     #[serde(default)]
-    pub bare_newline_exceptions: Vec<ipnet::IpNet>,
+    pub(crate) bare_newline_exceptions: Vec<ipnet::IpNet>,
 }
 
 fn connections_max() -> usize {
@@ -204,7 +204,7 @@ fn machine_name() -> DomainName {
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file itself.
     #[error("{path}: {error}; give another file with --config")]
     File {
@@ -237,7 +237,7 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads and checks a file. Relative paths in it are taken from the file's own folder.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError::File { path: path.to_owned(), error })?;
         let mut config = Self::parse(path, &text)?;
         config.resolve_paths(path.parent().unwrap_or(Path::new(".")));
@@ -259,7 +259,7 @@ impl Config {
     }
 
     /// The admin token's file.
-    pub fn token_file(&self) -> PathBuf {
+    pub(crate) fn token_file(&self) -> PathBuf {
         self.admin.token_file.clone().unwrap_or_else(|| self.data_directory.join("admin-token"))
     }
 

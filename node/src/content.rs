@@ -16,7 +16,8 @@ use securanet_gateway::{
     connection::Shutdown,
     model::{Answer, BlobId, GroupId, Query, StoreError},
 };
-use securanet_raft::Groups;
+use securanet_kv::{KeyRange, KeyValue};
+use securanet_raft::{Groups, Stores};
 use tokio::runtime::Handle;
 
 /// Blobs that one step of the collection looks at: some milliseconds of reading.
@@ -25,11 +26,14 @@ const STEP_ROWS: usize = 1000;
 const STEP_PAUSE: Duration = Duration::from_secs(2);
 /// Between two passes over all blobs.
 const PASS_PAUSE: Duration = Duration::from_secs(600);
+/// Deleted blobs leave holes in files; when a pass has deleted this much, the files are written anew without them.
+const COMPACT_BYTES_MIN: u64 = 256 << 20;
 
 /// Looks after the blobs of this node.
-pub struct ContentCare {
+pub(crate) struct ContentCare {
     names: Names,
     blobs: Arc<BlobStore>,
+    disk: Arc<dyn KeyValue>,
     keys: ContentKeys,
 }
 
@@ -100,16 +104,18 @@ impl References for Names {
 
 impl ContentCare {
     /// For these groups and blobs; inside a runtime.
-    pub fn new(groups: Groups, blobs: Arc<BlobStore>, keys: ContentKeys) -> Arc<Self> {
-        Arc::new(Self { names: Names { groups, runtime: Handle::current() }, blobs, keys })
+    pub(crate) fn new(groups: Groups, stores: &Stores, keys: ContentKeys) -> Arc<Self> {
+        let names = Names { groups, runtime: Handle::current() };
+        Arc::new(Self { names, blobs: stores.blobs.clone(), disk: stores.blob.clone(), keys })
     }
 
     /// Collects, a step at a time, until the node drains.
-    pub async fn collect_until(self: Arc<Self>, shutdown: Shutdown) {
+    pub(crate) async fn collect_until(self: Arc<Self>, shutdown: Shutdown) {
         let mut collector = Collector::new(STEP_ROWS);
         let draining = shutdown.draining();
         tokio::pin!(draining);
         let mut pause = STEP_PAUSE;
+        let mut deleted_bytes = 0;
         loop {
             tokio::select! {
                 () = &mut draining => return,
@@ -126,11 +132,30 @@ impl ContentCare {
             };
             collector = back;
             pause = pause_after(&done);
+            if let Ok(collected) = done {
+                deleted_bytes += collected.stored_bytes;
+                if collected.pass_ended && deleted_bytes >= COMPACT_BYTES_MIN {
+                    deleted_bytes = 0;
+                    self.compact().await;
+                }
+            }
+        }
+    }
+
+    async fn compact(&self) {
+        let disk = self.disk.clone();
+        let compacted = tokio::task::spawn_blocking(move || disk.compact(&KeyRange::prefix(Vec::new()))).await;
+        match compacted {
+            Ok(Ok(())) => tracing::info!("blob files compacted"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "blob files could not be compacted; trying again after the next pass")
+            }
+            Err(error) => tracing::error!(%error, "the compaction of blob files panicked"),
         }
     }
 
     /// Verifies every blob and every reference.
-    pub async fn scrub(self: &Arc<Self>) -> anyhow::Result<ScrubReport> {
+    pub(crate) async fn scrub(self: &Arc<Self>) -> anyhow::Result<ScrubReport> {
         let care = self.clone();
         let report = tokio::task::spawn_blocking(move || {
             let hasher = |tenant| Some(care.keys.blob_hasher(tenant));

@@ -61,7 +61,7 @@ struct Ports {
 const PORTS: Ports = Ports { smtp: 2525, lmtp: 2424, imap: 1143, imaps: 1993, pop3: 1110, pop3s: 1995, admin: 8025 };
 
 /// Prepares the folder, starts the node, prints how to use it, and drains on Ctrl-C.
-pub async fn demo(directory: &Path) -> anyhow::Result<()> {
+pub(crate) async fn demo(directory: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(directory.join("tls")).with_context(|| format!("{}", directory.display()))?;
     let directory = fs::canonicalize(directory)?;
     let file = directory.join("node.toml");

@@ -15,7 +15,7 @@ use securanet_gateway::{connection::Shutdown, model::StoreError};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Watches the free space.
-pub struct DiskWatch {
+pub(crate) struct DiskWatch {
     folder: PathBuf,
     reserve_bytes: u64,
     free_bytes: AtomicU64,
@@ -23,7 +23,7 @@ pub struct DiskWatch {
 
 impl DiskWatch {
     /// Reads the free space for the first time.
-    pub fn new(folder: &Path, reserve_bytes: u64) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn new(folder: &Path, reserve_bytes: u64) -> std::io::Result<Arc<Self>> {
         let watch = Self { folder: folder.to_owned(), reserve_bytes, free_bytes: AtomicU64::new(0) };
         watch.read()?;
         Ok(Arc::new(watch))
@@ -36,17 +36,17 @@ impl DiskWatch {
     }
 
     /// Free octets at the last reading.
-    pub fn free_bytes(&self) -> u64 {
+    pub(crate) fn free_bytes(&self) -> u64 {
         self.free_bytes.load(Ordering::Relaxed)
     }
 
     /// The configured reserve.
-    pub fn reserve_bytes(&self) -> u64 {
+    pub(crate) fn reserve_bytes(&self) -> u64 {
         self.reserve_bytes
     }
 
     /// Whether mail may be taken in.
-    pub fn accepting(&self) -> Result<(), StoreError> {
+    pub(crate) fn accepting(&self) -> Result<(), StoreError> {
         if self.free_bytes() >= self.reserve_bytes {
             Ok(())
         } else {
@@ -55,7 +55,7 @@ impl DiskWatch {
     }
 
     /// Reads the free space until the node drains, and says when it crosses the reserve.
-    pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
+    pub(crate) async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let mut accepting = true;
         let draining = shutdown.draining();
         tokio::pin!(draining);

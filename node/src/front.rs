@@ -35,7 +35,7 @@ use crate::disk::DiskWatch;
 const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The store of this node.
-pub struct Front {
+pub(crate) struct Front {
     groups: Groups,
     intake: Arc<Intake>,
     blobs: Arc<BlobStore>,
@@ -45,7 +45,7 @@ pub struct Front {
 
 impl Front {
     /// Puts the rooms together.
-    pub fn new(
+    pub(crate) fn new(
         groups: Groups,
         intake: Arc<Intake>,
         blobs: Arc<BlobStore>,
@@ -74,7 +74,7 @@ fn told(error: BlobError) -> StoreError {
 }
 
 /// Commits one change of the directory before there is a gateway.
-pub async fn commit(groups: &Groups, command: DirectoryCommand) -> anyhow::Result<DirectoryReply> {
+pub(crate) async fn commit(groups: &Groups, command: DirectoryCommand) -> anyhow::Result<DirectoryReply> {
     let deadline = clock::now().plus_millis(COMMIT_TIMEOUT_MILLIS);
     let commands = vec![Command::Directory(command)];
     let request = Execute { group: GroupId::DIRECTORY, request: client::request_id(), deadline, commands };

@@ -13,7 +13,7 @@ use crate::cli::Init;
 const SAMPLE: &str = include_str!("../../deploy/node.toml");
 
 /// Writes the file, never over one that is there.
-pub fn init(init: &Init) -> anyhow::Result<()> {
+pub(crate) fn init(init: &Init) -> anyhow::Result<()> {
     let file = init.directory.join("node.toml");
     if file.exists() {
         bail!("{} exists already; nothing was changed", file.display());
@@ -31,7 +31,7 @@ pub fn init(init: &Init) -> anyhow::Result<()> {
 }
 
 /// Restricts a file to its owner.
-pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())

@@ -7,21 +7,21 @@ use std::{
 };
 
 /// One message to import.
-pub struct Source {
+pub(crate) struct Source {
     /// The mailbox that it goes to.
-    pub mailbox: String,
+    pub(crate) mailbox: String,
     /// What is the same each time this message is imported from this source.
-    pub name: String,
+    pub(crate) name: String,
     /// System flags as IMAP writes them, separated by spaces.
-    pub flags: String,
+    pub(crate) flags: String,
     /// When it was received, in milliseconds since 1970, if the source says so.
-    pub received_unix_millis: Option<u64>,
+    pub(crate) received_unix_millis: Option<u64>,
     /// Where its bytes are.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
 }
 
 /// Where the bytes of a message are.
-pub enum Bytes {
+pub(crate) enum Bytes {
     /// A file of their own.
     File(PathBuf),
     /// A part of a file, mbox quoting still in.
@@ -30,16 +30,16 @@ pub enum Bytes {
 
 /// What was changed so that the store takes a message: it holds CRLF lines without NUL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Substitutions {
+pub(crate) struct Substitutions {
     /// Bare CRs that became CRLF.
-    pub bare_cr: u64,
+    pub(crate) bare_cr: u64,
     /// NULs that became `?`.
-    pub nul: u64,
+    pub(crate) nul: u64,
 }
 
 /// Brings a message to CRLF; a bare CR becomes CRLF and a NUL becomes `?`, both counted.
 #[must_use]
-pub fn to_crlf(message: &[u8]) -> (Vec<u8>, Substitutions) {
+pub(crate) fn to_crlf(message: &[u8]) -> (Vec<u8>, Substitutions) {
     let mut out = Vec::with_capacity(message.len() + message.len() / 32);
     let mut counted = Substitutions::default();
     let mut bytes = message.iter().copied().peekable();
@@ -63,7 +63,7 @@ pub fn to_crlf(message: &[u8]) -> (Vec<u8>, Substitutions) {
 }
 
 /// Lists the messages of a Maildir (with Maildir++ subfolders) or of an mbox file.
-pub fn list(source: &Path, mailbox: &str) -> io::Result<Vec<Source>> {
+pub(crate) fn list(source: &Path, mailbox: &str) -> io::Result<Vec<Source>> {
     if !source.is_dir() {
         return list_mbox(source, mailbox);
     }
@@ -120,7 +120,7 @@ fn flag_of_letter(letter: char) -> Option<&'static str> {
 }
 
 /// Maildir's letters for IMAP flags, sorted as Maildir wants them.
-pub fn letters<'a>(flags: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn letters<'a>(flags: impl Iterator<Item = &'a str>) -> String {
     let given: Vec<&str> = flags.collect();
     LETTERS.iter().filter(|(_, name)| given.contains(name)).map(|(letter, _)| *letter).collect()
 }
@@ -189,7 +189,7 @@ fn mbox_flags(message: &[u8]) -> String {
 
 impl Bytes {
     /// Reads them; mbox quoting (`>From `) is taken out.
-    pub fn read(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         match self {
             Self::File(path) => fs::read(path),
             Self::Range(path, range) => {

@@ -19,25 +19,25 @@ use securanet_raft::{GroupStatus, Groups, Stores};
 use crate::{content::ContentCare, disk::DiskWatch};
 
 /// This node, for the admin API.
-pub struct NodePort {
+pub(crate) struct NodePort {
     /// Its name.
-    pub hostname: String,
+    pub(crate) hostname: String,
     /// The cluster's id.
-    pub cluster: [u8; 16],
+    pub(crate) cluster: [u8; 16],
     /// Its disks.
-    pub stores: Stores,
+    pub(crate) stores: Stores,
     /// Its store.
-    pub client: StoreClient,
+    pub(crate) client: StoreClient,
     /// Its groups.
-    pub groups: Groups,
+    pub(crate) groups: Groups,
     /// Its free space.
-    pub disk: Arc<DiskWatch>,
+    pub(crate) disk: Arc<DiskWatch>,
     /// Its blobs.
-    pub care: Arc<ContentCare>,
+    pub(crate) care: Arc<ContentCare>,
     /// Its metrics.
-    pub metrics: PrometheusHandle,
+    pub(crate) metrics: PrometheusHandle,
     /// Whether it is being stopped.
-    pub shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -53,7 +53,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(45);
 const START_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A node that runs.
-pub struct Running {
+pub(crate) struct Running {
     drain: DrainHandle,
     tasks: JoinSet<()>,
     groups: Groups,
@@ -71,17 +71,17 @@ struct DataDirectory {
 const DATA_FORMAT: u32 = 1;
 
 /// `securanet run`
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     start(config).await?.until_stopped().await
 }
 
 /// What `check-config` tries beyond reading: certificates load.
-pub fn check(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     config.listener.iter().try_for_each(|listener| tls_of(config, listener).map(drop))
 }
 
 /// Starts everything.
-pub async fn start(config: Config) -> anyhow::Result<Running> {
+pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
     telemetry::start_log(&config.log)?;
     let metrics = telemetry::start_metrics()?;
     securanet_gateway::metric::describe();
@@ -109,7 +109,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     );
     let front = Front::new(groups.clone(), intake, stores.blobs.clone(), disk.clone(), shutdown.clone());
     let client = StoreClient::new(Arc::new(front));
-    let care = ContentCare::new(groups.clone(), stores.blobs.clone(), ContentKeys::new(cluster.content_key));
+    let care = ContentCare::new(groups.clone(), &stores, ContentKeys::new(cluster.content_key));
 
     let mut tasks = JoinSet::new();
     tasks.spawn(disk.clone().run(shutdown.clone()));
@@ -302,7 +302,7 @@ async fn admin(
 
 impl Running {
     /// Serves until a signal comes, then drains. A second signal ends the process at once.
-    pub async fn until_stopped(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn until_stopped(mut self) -> anyhow::Result<()> {
         let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
         let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
         let signal = tokio::select! {

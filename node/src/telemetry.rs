@@ -9,7 +9,7 @@ use crate::config::{Log, LogFormat};
 const SECONDS: [f64; 14] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0];
 
 /// Sets the log up; lines go to standard error.
-pub fn start_log(log: &Log) -> anyhow::Result<()> {
+pub(crate) fn start_log(log: &Log) -> anyhow::Result<()> {
     let filter = match &log.filter {
         Some(filter) => EnvFilter::try_new(filter).map_err(|error| {
             anyhow::anyhow!("log.filter: {error}; write for instance \"info,securanet_smtp=debug\"")
@@ -31,7 +31,7 @@ pub fn start_log(log: &Log) -> anyhow::Result<()> {
 }
 
 /// Sets the metrics up and gives what renders them.
-pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?;
     Ok(builder.install_recorder()?)
 }

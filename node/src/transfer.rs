@@ -70,7 +70,7 @@ impl Journal {
 }
 
 /// `securanet import`
-pub async fn import(import: Import) -> anyhow::Result<()> {
+pub(crate) async fn import(import: Import) -> anyhow::Result<()> {
     let api = AdminApi::of_node(&import.target.config)?;
     let sources = maildir::list(&import.source, &import.mailbox)?;
     make_mailboxes(&api, &import.address, &sources).await?;
@@ -153,7 +153,7 @@ async fn import_one(
 }
 
 /// `securanet export`
-pub async fn export(export: Export) -> anyhow::Result<()> {
+pub(crate) async fn export(export: Export) -> anyhow::Result<()> {
     let api = AdminApi::of_node(&export.target.config)?;
     let account = format!("/v1/accounts/{}", escape(&export.address));
     let mailboxes = api.rows(&format!("{account}/mailboxes")).await?;

@@ -29,4 +29,6 @@ pub mod adr {
     pub mod adr_0005_admitted_mail_over_quota {}
     #[doc = include_str!("adr/0006-rocksdb-is-compiled-apart.md")]
     pub mod adr_0006_rocksdb_is_compiled_apart {}
+    #[doc = include_str!("adr/0007-blob-buffers.md")]
+    pub mod adr_0007_blob_buffers {}
 }

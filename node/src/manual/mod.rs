@@ -31,4 +31,22 @@ pub mod adr {
     pub mod adr_0006_rocksdb_is_compiled_apart {}
     #[doc = include_str!("adr/0007-blob-buffers.md")]
     pub mod adr_0007_blob_buffers {}
+    #[doc = include_str!("adr/0008-requests-are-remembered-in-rows.md")]
+    pub mod adr_0008_requests_are_remembered_in_rows {}
+    #[doc = include_str!("adr/0009-reachability-rows.md")]
+    pub mod adr_0009_reachability_rows {}
+    #[doc = include_str!("adr/0010-own-mime-scanner.md")]
+    pub mod adr_0010_own_mime_scanner {}
+    #[doc = include_str!("adr/0011-import-one-after-the-other.md")]
+    pub mod adr_0011_import_one_after_the_other {}
+    #[doc = include_str!("adr/0012-app-passwords-carry-their-selector.md")]
+    pub mod adr_0012_app_passwords_carry_their_selector {}
+    #[doc = include_str!("adr/0013-one-sync-and-a-state-that-replays.md")]
+    pub mod adr_0013_one_sync_and_a_state_that_replays {}
+    #[doc = include_str!("adr/0014-blob-garbage-on-purpose-only.md")]
+    pub mod adr_0014_blob_garbage_on_purpose_only {}
+    #[doc = include_str!("adr/0015-an-account-is-removed-in-three-steps.md")]
+    pub mod adr_0015_an_account_is_removed_in_three_steps {}
+    #[doc = include_str!("adr/0016-renaming-and-uidvalidity.md")]
+    pub mod adr_0016_renaming_and_uidvalidity {}
 }

@@ -90,7 +90,8 @@ impl Authenticator {
             client,
         });
         let memory = Arc::downgrade(&authenticator.memory);
-        let watch = open::watch(authenticator.client.clone(), authenticator.logins.clone(), memory);
+        let (changes, logins) = (authenticator.directory.clone(), authenticator.logins.clone());
+        let watch = open::watch(authenticator.client.clone(), changes, logins, memory);
         let _ = authenticator.watcher.set(tokio::spawn(watch));
         Ok(authenticator)
     }

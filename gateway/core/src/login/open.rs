@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use securanet_model::{
     AccountId, Epoch, GroupId,
     directory::{Account, AccountStatus, DirectoryAnswer, DirectoryQuery},
-    request::Topic,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -140,9 +139,14 @@ impl Facts {
     }
 }
 
-/// Watches the directory until nobody holds the memory any more.
-pub(crate) async fn watch(client: StoreClient, logins: Arc<OpenLogins>, memory: Weak<Memory>) {
-    let mut changes = client.store().watch(Topic::Directory);
+/// Watches the directory until nobody holds the memory any more. `changes` is older than every login, so that
+/// none can rely on something that changed unseen.
+pub(crate) async fn watch(
+    client: StoreClient,
+    mut changes: watch::Receiver<u64>,
+    logins: Arc<OpenLogins>,
+    memory: Weak<Memory>,
+) {
     loop {
         let ended = tokio::select! {
             changed = changes.changed() => changed.is_err(),

@@ -70,7 +70,7 @@ impl Intake {
             match timeout(OPEN_TIMEOUT, put).await.unwrap_or(Err(StoreError::Busy)) {
                 Ok(sink) => intake.sinks.push((tenant, sink)),
                 Err(error) => {
-                    tracing::info!(message = intake.id, %error, "store does not take a message");
+                    tracing::info!(mail = intake.id, %error, "store does not take a message");
                     intake.refuse(refusal::of_store(&error));
                     break;
                 }
@@ -112,7 +112,7 @@ impl Intake {
         let deadline = Instant::now() + WRITE_TIMEOUT;
         for (_, sink) in &mut self.sinks {
             if let Err(error) = timeout_at(deadline, sink.write(octets)).await.unwrap_or(Err(StoreError::Busy)) {
-                tracing::warn!(message = self.id, %error, "store does not take more of a message");
+                tracing::warn!(mail = self.id, %error, "store does not take more of a message");
                 return self.refuse(refusal::of_store(&error));
             }
         }

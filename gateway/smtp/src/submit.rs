@@ -84,7 +84,7 @@ impl Submission<'_> {
             match finished {
                 Ok(ingested) => messages.push((tenant, ingested)),
                 Err(error) => {
-                    tracing::warn!(message = self.id, %error, "message could not be taken in");
+                    tracing::warn!(mail = self.id, %error, "message could not be taken in");
                     return Err(refusal::of_store(&error));
                 }
             }
@@ -132,7 +132,7 @@ impl Submission<'_> {
             Some(Fate::Elsewhere) => Reply::new(451, (3, 0), "mailbox is moving: try again later"),
             Some(Fate::Later(why)) => Reply::new(451, (3, 0), *why),
             Some(Fate::Failed(error)) => {
-                tracing::warn!(message = self.id, %error, "message was not committed");
+                tracing::warn!(mail = self.id, %error, "message was not committed");
                 refusal::of_store(error)
             }
             None => refusal::no_commit(),

@@ -5,12 +5,14 @@
 //! a message, when it is silent for too long, and when the node drains; a message whose commit has begun is
 //! always answered.
 //!
+//! Log lines stand in the listener's span, which names connection and peer; `mail` follows a message.
+//!
 //! Failures: whatever breaks the stream ends the session; nothing is kept of an unfinished transaction.
 
 use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use securanet_gateway::{
-    connection::{Connection, ConnectionId, Shutdown},
+    connection::{Connection, Shutdown},
     line::{Line, LineEnding, LineStream, StartTlsError, StreamError},
     listener::BareNewline,
     tls::TlsSettings,
@@ -55,7 +57,6 @@ struct Tally {
 pub(crate) struct Conversation {
     pub(super) smtp: Arc<Smtp>,
     pub(super) io: LineStream,
-    pub(super) id: ConnectionId,
     pub(super) peer: IpAddr,
     pub(super) bare_newline: BareNewline,
     tls: Option<Arc<TlsSettings>>,
@@ -70,7 +71,6 @@ impl Conversation {
     pub(crate) fn new(smtp: Arc<Smtp>, connection: Connection) -> Self {
         Self {
             smtp,
-            id: connection.id,
             peer: connection.peer.ip(),
             bare_newline: connection.listener.bare_newline_for(connection.peer.ip()),
             tls: connection.tls,
@@ -84,13 +84,12 @@ impl Conversation {
 
     /// Talks until the end.
     pub(crate) async fn run(mut self) {
-        tracing::debug!(connection = %self.id, peer = %self.peer, protocol = self.smtp.protocol(), "session begins");
-        let id = self.id;
+        tracing::debug!("session begins");
         let end = match self.greet().await {
             Ok(()) => self.talk().await,
             Err(end) => end,
         };
-        tracing::debug!(connection = %id, %end, "session ends");
+        tracing::debug!(%end, "session ends");
     }
 
     async fn greet(&mut self) -> Result<(), End> {
@@ -206,7 +205,7 @@ impl Conversation {
             Ok(accepted) => mailing.admit(rcpt, accepted),
             Err(reply) => {
                 tracing::info!(
-                    connection = %self.id, peer = %self.peer, from = %mailing.envelope.mail.sender, to = %rcpt.recipient,
+                    from = %mailing.envelope.mail.sender, to = %rcpt.recipient,
                     code = reply.code(), status = reply.status(), "recipient refused"
                 );
                 self.tally.refused_recipients += 1;

@@ -261,10 +261,11 @@ impl Conversation {
         let Some(best) = replies.iter().min_by_key(|reply| reply.code()) else { return Err(End::Done) };
         let outcome = metric::outcome(best);
         metric::message(self.smtp.protocol(), outcome);
+        // In LMTP some recipients may have it and others not.
+        let not_kept = replies.iter().filter(|reply| !reply.is_positive()).count();
         tracing::info!(
-            connection = %self.id, peer = %self.peer, message = id, message_id, from = %envelope.mail.sender,
-            recipients = envelope.recipients.len(), octets, outcome, code = best.code(), status = best.status(),
-            text = best.text(), "message"
+            mail = id, message_id, from = %envelope.mail.sender, recipients = envelope.recipients.len(), octets, outcome,
+            not_kept, code = best.code(), status = best.status(), text = best.text(), "message"
         );
         for reply in replies {
             self.answer(reply).await?;

@@ -33,7 +33,8 @@ type Arrows = BTreeMap<String, BTreeSet<String>>;
 /// Direct dependencies (not for tests only) of each of our crates.
 fn direct_dependencies() -> Arrows {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().expect("cargo metadata");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec();
+    let metadata = metadata.unwrap_or_else(|error| panic!("cargo metadata: {error}"));
     let named = |package: &cargo_metadata::Package| {
         let normal = package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development);
         normal.map(|dependency| dependency.name.clone()).collect()

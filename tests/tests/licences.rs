@@ -7,6 +7,8 @@
 
 use std::{collections::BTreeSet, process::Command};
 
+use anyhow::{Context, ensure};
+
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// A crate that we link, build with or test with.
@@ -15,15 +17,15 @@ struct Linked {
     licence: String,
 }
 
-fn linked() -> Vec<Linked> {
+fn linked() -> anyhow::Result<Vec<Linked>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let tree = Command::new(cargo)
         .current_dir(ROOT)
         .args(["tree", "--locked", "--workspace", "--prefix", "none", "--format", "{p}\t{l}"])
         .output()
-        .expect("cargo tree");
-    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
-    let text = String::from_utf8(tree.stdout).expect("text");
+        .context("cargo tree")?;
+    ensure!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let text = String::from_utf8(tree.stdout)?;
     let lines: BTreeSet<&str> = text.lines().filter(|line| !line.is_empty()).collect();
     let of_line = |line: &str| {
         let (package, licence) = line.split_once('\t')?;
@@ -31,16 +33,22 @@ fn linked() -> Vec<Linked> {
         let licence = licence.trim_end_matches("(*)").trim().to_owned();
         Some(Linked { name: package.split(' ').next()?.to_owned(), licence })
     };
-    lines.into_iter().filter_map(of_line).collect()
+    Ok(lines.into_iter().filter_map(of_line).collect())
 }
 
-/// The strings of an array in `deny.toml`.
-fn rules(section: &str, key: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(format!("{ROOT}/deny.toml")).expect("deny.toml");
-    let rules: toml::Table = text.parse().expect("TOML");
-    let array = rules[section][key].as_array().unwrap_or_else(|| panic!("{section}.{key} is no list"));
+/// A TOML file of the workspace.
+fn toml_file(name: &str) -> anyhow::Result<toml::Table> {
+    let text = std::fs::read_to_string(format!("{ROOT}/{name}")).with_context(|| name.to_owned())?;
+    text.parse().with_context(|| name.to_owned())
+}
+
+/// The strings of a list in `deny.toml`.
+fn rules(section: &str, key: &str) -> anyhow::Result<Vec<String>> {
+    let file = toml_file("deny.toml")?;
+    let list = file.get(section).and_then(|section| section.get(key)?.as_array());
     let text = |rule: &toml::Value| rule.as_str().or_else(|| rule.get("crate")?.as_str()).map(str::to_owned);
-    array.iter().map(|rule| text(rule).expect("a string or a crate")).collect()
+    let rules = list.and_then(|list| list.iter().map(text).collect());
+    rules.with_context(|| format!("deny.toml: {section}.{key} is no list of texts or crates"))
 }
 
 /// An SPDX expression under reading: `OR` binds least, then `AND`, then parentheses; `/` is an old way of `OR`.
@@ -100,7 +108,7 @@ impl<'e> Expression<'e> {
 
 #[test]
 fn every_crate_has_a_licence_that_is_allowed() {
-    let (linked, allowed) = (linked(), rules("licenses", "allow"));
+    let (linked, allowed) = (linked().unwrap(), rules("licenses", "allow").unwrap());
     assert!(linked.len() > 100, "cargo tree told of {} crates only", linked.len());
     let refused = linked.iter().filter(|package| !Expression::is_allowed(&package.licence, &allowed));
     let refused: Vec<_> = refused.map(|package| format!("{}: {:?}", package.name, package.licence)).collect();
@@ -109,8 +117,7 @@ fn every_crate_has_a_licence_that_is_allowed() {
 
 #[test]
 fn every_allowed_licence_is_needed() {
-    let linked = linked();
-    let allowed = rules("licenses", "allow");
+    let (linked, allowed) = (linked().unwrap(), rules("licenses", "allow").unwrap());
     for without in &allowed {
         let others: Vec<String> = allowed.iter().filter(|licence| *licence != without).cloned().collect();
         let all_pass = linked.iter().all(|package| Expression::is_allowed(&package.licence, &others));
@@ -120,19 +127,18 @@ fn every_allowed_licence_is_needed() {
 
 #[test]
 fn no_forbidden_crate_is_linked() {
-    let forbidden = rules("bans", "deny");
+    let forbidden = rules("bans", "deny").unwrap();
     assert!(!forbidden.is_empty());
-    let linked: Vec<String> = linked().into_iter().map(|package| package.name).collect();
+    let linked: Vec<String> = linked().unwrap().into_iter().map(|package| package.name).collect();
     let found: Vec<_> = forbidden.iter().filter(|name| linked.contains(name)).collect();
     assert_eq!(found, Vec::<&String>::new());
 }
 
 #[test]
 fn every_crate_comes_from_a_known_registry() {
-    let registries = rules("sources", "allow-registry");
-    let text = std::fs::read_to_string(format!("{ROOT}/Cargo.lock")).expect("Cargo.lock");
-    let lock: toml::Table = text.parse().expect("TOML");
-    let packages = lock["package"].as_array().expect("packages");
+    let registries = rules("sources", "allow-registry").unwrap();
+    let lock = toml_file("Cargo.lock").unwrap();
+    let packages = lock["package"].as_array().unwrap();
     // Our own crates have no source.
     let sources: BTreeSet<&str> = packages.iter().filter_map(|package| package.get("source")?.as_str()).collect();
     assert!(!sources.is_empty());

@@ -86,6 +86,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
     let metrics = telemetry::start_metrics()?;
     securanet_gateway::metric::describe();
     securanet_pop3::describe();
+    securanet_smtp::metric::describe();
     let data = &config.data_directory;
     fs::create_dir_all(data).with_context(|| format!("data_directory {}", data.display()))?;
     let shards = check_data_directory(data, config.store.shards)?;

@@ -182,6 +182,16 @@ pub enum AccountCommand {
         /// Who.
         session: RequestId,
     },
+    /// Puts a message into a mailbox, once per key: a repeat within [`crate::limits::SUPPRESSION_MILLIS`] is passed
+    /// over and answered with a [`UidMap`] without UIDs. Keys share the table of a sender's repeats.
+    Import {
+        /// Where.
+        mailbox: MailboxId,
+        /// What.
+        message: Box<AppendMessage>,
+        /// What the importer calls it, hashed.
+        key: crate::KeyedHash,
+    },
 }
 
 /// Why a change of an account was refused. Nothing is changed then.

@@ -159,8 +159,12 @@ impl LogStore {
         Ok(())
     }
 
-    /// Writes what is waiting, then ends the syncing thread. Later writes fail.
+    /// Writes what is waiting, then ends the syncing thread. Later writes fail. What is purged gives its space back,
+    /// which otherwise waits for the next compaction: there is none while nobody runs, and a backup copies it.
     pub(crate) fn close(&self) {
         self.writer.close();
+        if let Err(error) = self.kv.compact(&KeyRange { start: Vec::new(), end: None }) {
+            tracing::warn!(%error, "purged log entries keep their space until the next compaction");
+        }
     }
 }

@@ -27,11 +27,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
-    Settings,
-    groups::{Router, Stop},
-    settings::Clock,
-};
+use crate::{Settings, groups::Router, settings::Clock};
 
 /// Looks at the queue at least this often, whoever forgot to wake us.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -47,7 +43,7 @@ pub(crate) struct FanOut {
     deliveries: Deliveries,
     per_target_max: usize,
     wake: Arc<Notify>,
-    stop: watch::Receiver<Stop>,
+    draining: watch::Receiver<bool>,
     under_way: BTreeSet<Place>,
     tasks: JoinSet<Place>,
     /// Deliveries that have ended since the queue was last looked at.
@@ -71,13 +67,13 @@ impl FanOut {
         router: Arc<Router>,
         settings: &Settings,
         wake: Arc<Notify>,
-        stop: watch::Receiver<Stop>,
+        draining: watch::Receiver<bool>,
     ) -> Self {
         Self {
             deliveries: Deliveries { queue, router, clock: settings.clock.clone() },
             per_target_max: settings.fan_out_per_target_max,
             wake,
-            stop,
+            draining,
             under_way: BTreeSet::new(),
             tasks: JoinSet::new(),
             ended: 0,
@@ -86,9 +82,13 @@ impl FanOut {
 
     /// Works until the node drains; what is under way then is repeated after the next start.
     pub(crate) async fn run(mut self) {
+        tokio::select! {
+            () = self.deliveries.router.wait_ready(self.deliveries.queue) => {}
+            _ = self.draining.wait_for(|draining| *draining) => return,
+        }
         loop {
             self.begin_more().await;
-            if self.wait().await == Wait::Stopped {
+            if self.wait().await == Wait::Draining {
                 return;
             }
         }
@@ -99,7 +99,7 @@ impl FanOut {
         loop {
             let idle = self.tasks.is_empty();
             let ended = tokio::select! {
-                _ = self.stop.wait_for(|stop| *stop >= Stop::Draining) => return Wait::Stopped,
+                _ = self.draining.wait_for(|draining| *draining) => return Wait::Draining,
                 () = self.wake.notified() => return Wait::Look,
                 () = sleep(LOOK_AGAIN) => return Wait::Look,
                 Some(ended) = self.tasks.join_next(), if !idle => ended,
@@ -156,7 +156,7 @@ impl FanOut {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wait {
     Look,
-    Stopped,
+    Draining,
 }
 
 impl Deliveries {

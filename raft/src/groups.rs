@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -49,26 +46,15 @@ struct Inner {
     log: LogStore,
     watches: Arc<Watches>,
     flusher: Flusher,
-    stop: watch::Sender<Stop>,
+    /// Set when shutting down begins: nothing new is begun.
+    draining: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
-}
-
-/// How far shutting down has come.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Stop {
-    /// Not at all.
-    Running,
-    /// Nothing new is begun.
-    Draining,
-    /// Tasks end.
-    Ending,
 }
 
 /// Finds groups, and checks what every request must fulfil wherever it comes from.
 pub(crate) struct Router {
     groups: BTreeMap<GroupId, Arc<Group>>,
     blobs: Arc<BlobStore>,
-    draining: AtomicBool,
 }
 
 impl Router {
@@ -99,6 +85,13 @@ impl Router {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the group has replayed.
+    pub(crate) async fn wait_ready(&self, id: GroupId) {
+        if let Ok(group) = self.group(id) {
+            group.wait_ready().await;
+        }
     }
 
     pub(crate) async fn query(&self, id: GroupId, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
@@ -137,14 +130,14 @@ impl Groups {
         let started = try_join_all(starting).await?;
         let groups = started.into_iter().map(|group| (group.id(), Arc::new(group))).collect();
         let flusher = Flusher::new(stores.state.clone(), replicas, unflushed_bytes, settings.fatal.clone());
-        let router = Router { groups, blobs: stores.blobs.clone(), draining: AtomicBool::new(false) };
+        let router = Router { groups, blobs: stores.blobs.clone() };
         let inner = Inner {
             settings,
             router: Arc::new(router),
             log,
             watches,
             flusher,
-            stop: watch::Sender::new(Stop::Running),
+            draining: watch::Sender::new(false),
             tasks: Mutex::default(),
         };
         let groups = Self(Arc::new(inner));
@@ -162,10 +155,10 @@ impl Groups {
             tasks.spawn(batcher.run(raft, inner.settings.clock.clone()));
         }
         for (group, wake) in wakes.into_iter().filter(|(group, _)| *group != GroupId::DIRECTORY) {
-            let worker = FanOut::new(group, inner.router.clone(), &inner.settings, wake, inner.stop.subscribe());
+            let worker = FanOut::new(group, inner.router.clone(), &inner.settings, wake, inner.draining.subscribe());
             tasks.spawn(worker.run());
         }
-        tasks.spawn(keep_house(Arc::downgrade(inner), inner.stop.subscribe()));
+        tasks.spawn(keep_house(Arc::downgrade(inner), inner.draining.subscribe()));
     }
 
     /// Ends when all groups have a leader and have applied what they acknowledged before this start.
@@ -190,7 +183,7 @@ impl Groups {
     /// [`StoreError::Busy`] when too much waits; [`StoreError::Draining`]; [`StoreError::Unavailable`] when it is
     /// not known to be committed (it may be, later); [`StoreError::Internal`] for a deadline too far away.
     pub async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
-        if self.0.router.draining.load(Ordering::Relaxed) {
+        if *self.0.draining.borrow() {
             return Err(StoreError::Draining);
         }
         self.0.router.execute(request).await
@@ -280,14 +273,12 @@ impl Groups {
     /// [`RaftError`] when the state could not be made durable; the log still has everything.
     pub async fn shutdown(&self) -> Result<(), RaftError> {
         let inner = &self.0;
-        inner.router.draining.store(true, Ordering::Relaxed);
-        inner.stop.send_replace(Stop::Draining);
+        inner.draining.send_replace(true);
         let groups = || inner.router.groups.values();
         groups().for_each(|group| group.batcher.close());
         if timeout(DRAIN_PATIENCE, join_all(groups().map(|group| group.batcher.drained()))).await.is_err() {
             tracing::warn!("requests are still not committed: shutting down without them");
         }
-        inner.stop.send_replace(Stop::Ending);
         let flushed = inner.flush_and_purge().await;
         for stopped in join_all(groups().map(|group| timeout(STOP_PATIENCE, group.raft.shutdown()))).await {
             match stopped {
@@ -332,13 +323,13 @@ impl Inner {
 }
 
 /// Flushes and purges when due. Ends with the groups.
-async fn keep_house(inner: std::sync::Weak<Inner>, mut stop: watch::Receiver<Stop>) {
+async fn keep_house(inner: std::sync::Weak<Inner>, mut draining: watch::Receiver<bool>) {
     let mut tick = interval(HOUSEKEEPING);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            _ = stop.wait_for(|stop| *stop >= Stop::Draining) => return,
+            _ = draining.wait_for(|draining| *draining) => return,
         }
         let Some(inner) = inner.upgrade() else { return };
         inner.keep_house_once().await;

@@ -18,14 +18,14 @@ pub mod fuzz;
 mod batch;
 mod error;
 mod fan_out;
-mod format;
+pub mod format;
 mod group;
 mod groups;
 mod log;
 mod network;
-mod retention;
+pub mod retention;
 mod settings;
-mod state;
+pub mod state;
 mod status;
 mod stores;
 mod types;
@@ -39,5 +39,7 @@ pub use state::flush::FlushPolicy;
 pub use status::GroupStatus;
 pub use stores::Stores;
 
+#[cfg(test)]
+mod replicas;
 #[cfg(test)]
 mod suite;

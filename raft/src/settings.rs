@@ -51,7 +51,7 @@ impl Settings {
             batch: BatchBounds::default(),
             flush: FlushPolicy { bytes: 64 << 20, age: Duration::from_secs(30) },
             retention: RetentionPolicy::default(),
-            log_cache_bytes_max: 2 << 20,
+            log_cache_bytes_max: 1 << 20,
             watch_topics_max: 100_000,
             fan_out_per_target_max: 8,
             clock,
@@ -134,7 +134,7 @@ impl Default for BatchBounds {
             requests_max: 512,
             bytes_max: 1 << 20,
             waiting_requests_max: 10_000,
-            waiting_bytes_max: 32 << 20,
+            waiting_bytes_max: 16 << 20,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! The state's store also flushes when nobody asked it to, as RocksDB does when a buffer is full, so that states
 //! of any age are replayed. `SECURANET_CRASH_SEEDS` sets how many seeds are run.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is the failure")]
+
 mod support;
 
 use std::{

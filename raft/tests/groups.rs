@@ -1,12 +1,15 @@
 //! One node's groups, from outside: what is acknowledged is there, and who is refused why.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is the failure")]
+
 mod support;
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use securanet_kv::{Direction, Durability, KeyRange, KeyValue, Read, WriteBatch};
 use securanet_model::{
     Answer, Command, Epoch, GroupId, Query, Reply, ReversePath, StoreError, Token,
     delivery::{
@@ -89,15 +92,13 @@ async fn after_a_crash_the_state_is_replayed_from_the_log() {
     let groups = open(settings(1), &disks).await;
     run(&groups, execute(1, 1, vec![provision(7), deliver(7, 1, &[])])).await.unwrap();
     let left = disks.crashed(0, 1);
-    assert_eq!(left.state.scan(&all(), Direction::Forward, 10).unwrap(), [], "nothing was flushed yet");
+    assert_eq!(
+        left.state.scan(&KeyRange { start: Vec::new(), end: None }, Direction::Forward, 10).unwrap(),
+        [],
+        "nothing was flushed yet"
+    );
     let groups = open(settings(1), &left).await;
     assert_eq!(inbox_numbers(&groups, 1, 7).await, [1]);
-}
-
-use securanet_kv::{Direction, KeyRange, Read};
-
-fn all() -> KeyRange {
-    KeyRange { start: Vec::new(), end: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +166,8 @@ async fn a_watcher_wakes_when_the_change_can_be_read() {
     run(&groups, execute(1, 1, vec![provision(7), provision(8)])).await.unwrap();
     let mut seven = groups.watch(Topic::Account(account(7).id));
     let mut eight = groups.watch(Topic::Account(account(8).id));
-    (seven.mark_unchanged(), eight.mark_unchanged());
+    seven.mark_unchanged();
+    eight.mark_unchanged();
     let (_, index) = groups.execute(execute(1, 2, vec![deliver(7, 1, &[])])).await.unwrap();
     timeout(Duration::from_secs(5), seven.changed()).await.unwrap().unwrap();
     assert_eq!(*seven.borrow(), index);
@@ -222,6 +224,56 @@ async fn a_full_disk_ends_the_process_and_loses_nothing_acknowledged() {
     assert!(groups.status()[1].stopped.is_some());
     let groups = open(settings(1), &disks.crashed(0, 1)).await;
     assert_eq!(inbox_numbers(&groups, 1, 7).await, acknowledged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_waits_longer_than_the_deadline_for_a_disk_that_does_not_answer() {
+    let disks = Disks::new();
+    let mut one_at_a_time = settings(1);
+    one_at_a_time.batch.proposals_in_flight = 1;
+    let groups = open(one_at_a_time, &disks).await;
+    run(&groups, execute(1, 0, vec![provision(7)])).await.unwrap();
+    disks.log.stalled.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    let late = |number| {
+        let mut request = execute(1, number, vec![deliver(7, number, &[])]);
+        request.deadline = now().plus_millis(300);
+        let groups = groups.clone();
+        tokio::spawn(async move { run(&groups, request).await })
+    };
+    let (proposed, waiting) = (late(1), late(2));
+    for refused in [proposed.await.unwrap(), waiting.await.unwrap()] {
+        assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("300 ms")), "{refused:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    disks.log.stalled.store(false, Ordering::SeqCst);
+    run(&groups, execute(1, 3, vec![deliver(7, 3, &[])])).await.unwrap();
+    let numbers = inbox_numbers(&groups, 1, 7).await;
+    assert!(numbers.ends_with(&[3]) && numbers.len() <= 2, "what nobody waited for was not proposed: {numbers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_state_is_damaged_stops_and_the_others_go_on() {
+    let disks = Disks::new();
+    let groups = open(settings(2), &disks).await;
+    for (group, id) in [(1, 11), (2, 12)] {
+        run(&groups, execute(group, 0, vec![provision(id)])).await.unwrap();
+    }
+    let rows = disks.state.scan(&KeyRange::prefix([0, 0, 0, 1, 0, 0, 0, 0]), Direction::Forward, 1000).unwrap();
+    let mut damage = WriteBatch::new();
+    rows.into_iter().for_each(|(key, _)| damage.put(key, [0xee]));
+    disks.state.write(damage, Durability::Volatile).unwrap();
+    let begun = Instant::now();
+    for request in 1..=3 {
+        let refused = run(&groups, execute(1, request, vec![deliver(11, 1, &[])])).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "it is refused at once");
+    let status = groups.status();
+    assert!(status[1].stopped.is_some() && status[2].stopped.is_none(), "{status:?}");
+    let damaged = groups.query(GroupId::new(1), Query::Totals, None).await;
+    assert!(matches!(damaged, Err(StoreError::Damaged(_))), "{damaged:?}");
+    run(&groups, execute(2, 1, vec![deliver(12, 1, &[])])).await.unwrap();
 }
 
 fn fan_out(number: u64, targets: &[(u32, u64)]) -> Command {

@@ -8,11 +8,11 @@
 //! crash the state is that of some earlier entry, whole, and the entries behind it are applied again. [`flush`]
 //! decides when the state becomes durable; only then the log may be purged behind it.
 
-pub(crate) mod flush;
+pub mod flush;
 mod machine;
 mod replica;
-pub(crate) mod snapshot;
-pub(crate) mod staging;
+pub mod snapshot;
+pub mod staging;
 #[cfg(test)]
 mod tests;
 

@@ -169,7 +169,7 @@ impl Replica {
     }
 
     /// A flush that began when the state was at `position` has ended well.
-    pub(super) fn set_flushed(&self, position: Position) {
+    pub(crate) fn set_flushed(&self, position: Position) {
         let mut flushed = self.flushed.lock();
         if position.applied > flushed.applied {
             *flushed = position;

@@ -52,12 +52,21 @@ pub(crate) struct Disk {
     random: Mutex<Random>,
     /// Writes left before the disk is full; `u64::MAX` is never.
     pub(crate) writes_left: AtomicU64,
+    /// Set while the disk does not answer.
+    pub(crate) stalled: AtomicBool,
 }
 
 impl Disk {
     fn new(store: MemoryStore, instant: Arc<RwLock<()>>, flush_one_in: u64, seed: u64) -> Arc<Self> {
         let random = Mutex::new(Random::new(seed));
-        Arc::new(Self { store, instant, flush_one_in, random, writes_left: AtomicU64::new(u64::MAX) })
+        Arc::new(Self {
+            store,
+            instant,
+            flush_one_in,
+            random,
+            writes_left: AtomicU64::new(u64::MAX),
+            stalled: AtomicBool::new(false),
+        })
     }
 
     fn full(&self) -> Result<(), KvError> {
@@ -89,6 +98,9 @@ impl Read for Disk {
 
 impl KeyValue for Disk {
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), KvError> {
+        while self.stalled.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let _instant = self.instant.read().unwrap();
         self.full()?;
         self.store.write(batch, durability)?;

@@ -21,6 +21,10 @@ pub(crate) async fn run(
         return Err(Tagged::no("Mailbox is open for reading only").code(Code::READ_ONLY).into());
     }
     let name = mailbox.name(session.out.enabled.utf8)?;
+    if !uid {
+        // A number may stand for a message that is gone: better known before than after.
+        selected.synchronise(session, false).await?;
+    }
     let selection = selected.view.select(set, uid, &selected.saved)?;
     let account = &selected.authenticated.account;
     let Some(target) = account.mailbox(&name).await? else { return Err(try_create().into()) };

@@ -118,6 +118,7 @@ async fn find(session: &mut Session, selected: &mut Selected, key: SearchKey) ->
                 states.push(Hit { uid: row.state.uid, modseq: row.state.modseq });
             }
         }
+        tokio::task::yield_now().await;
     }
     Ok(Hits { states, with_modseq })
 }
@@ -248,6 +249,8 @@ impl Running<'_> {
             let Some(content) = content.as_deref() else { return Ok(false) };
             let searched = Searched { summary, content, prefix_size_bytes: detail.prefix_size_bytes };
             answers[at] = Some(search::matches(self.texts[at], &searched).await?);
+            // Texts are compared by this thread, and others want their turn on it.
+            tokio::task::yield_now().await;
         }
     }
 

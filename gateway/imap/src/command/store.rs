@@ -31,6 +31,8 @@ pub(crate) async fn run(
     // RFC 7162 3.1: naming a mod-sequence switches CONDSTORE on.
     session.out.enabled.condstore |= store.unchanged_since.is_some();
     let selection = selected.view.select(set, uid, &selected.saved)?;
+    // What others have changed is told now: the answer to a silent STORE would hide it.
+    selected.synchronise(session, false).await?;
     let mut done = 0;
     let mut modified: Vec<Uid> = Vec::new();
     for uids in selection.pages(selected.view.uids(), MESSAGES_PER_COMMIT) {

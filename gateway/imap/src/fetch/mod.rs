@@ -26,7 +26,7 @@ use crate::{
 };
 
 mod content;
-mod decode;
+pub(crate) mod decode;
 mod header_fields;
 mod item;
 mod section;
@@ -76,6 +76,8 @@ pub(crate) async fn run(
             item::respond(session, selected, &plan, &row, &mut progress).await?;
             session.send_gathered().await?;
         }
+        // A store in this process may answer at once, always: others want their turn.
+        tokio::task::yield_now().await;
     }
     if progress.unknown_encoding {
         return Err(Tagged::no("A part has an encoding that is not known").code(Code::UNKNOWN_CTE).into());

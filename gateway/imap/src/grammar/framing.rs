@@ -18,8 +18,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Before login: nobody needs more for names, passwords and an ID.
-    pub const STRANGER: Self = Self { line_octets_max: 8192, literal_octets_max: 1024, literals_octets_max: 4096 };
+    /// Before login: nobody needs more for names, passwords, an ID or a SASL response.
+    pub const STRANGER: Self = Self { line_octets_max: 16 * 1024, literal_octets_max: 1024, literals_octets_max: 4096 };
     /// After login: lists of UIDs are long, and so are searches.
     pub const KNOWN: Self =
         Self { line_octets_max: 64 * 1024, literal_octets_max: 64 * 1024, literals_octets_max: 256 * 1024 };
@@ -91,6 +91,12 @@ impl Framer {
             Some((header, begin)) => Frame::Literal { header, begin: self.line + begin, next },
             None => Frame::Command { end: self.line + line.len(), next },
         }
+    }
+
+    /// Where the line begins in whose middle the framer is: behind the last literal.
+    #[must_use]
+    pub const fn line_begin(&self) -> usize {
+        self.line
     }
 
     /// Takes the literal that was just found into the command. `false`: it is too large.

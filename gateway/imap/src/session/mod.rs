@@ -212,6 +212,7 @@ impl Session {
                 }
                 Frame::TooLong => {
                     let tag = Tag::of(first_line(self.wire.buffered()));
+                    self.wire.take_to_line();
                     self.pass_over(0, login.is_some()).await?;
                     return Ok(Incoming::Refused(tag, Tagged::bad("Command is too long")));
                 }

@@ -58,6 +58,12 @@ impl Wire {
         self.lines.consume(octets)
     }
 
+    /// Takes what has arrived of a command before the line in whose middle it is.
+    pub(crate) fn take_to_line(&mut self) {
+        let octets = self.framer.line_begin();
+        self.take(octets);
+    }
+
     /// Waits for more octets. Can be cancelled.
     pub(crate) async fn fill(&mut self, deadline: Duration) -> Result<(), StreamError> {
         self.lines.fill_some(deadline).await

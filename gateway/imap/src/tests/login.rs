@@ -147,6 +147,11 @@ async fn a_stranger_cannot_make_us_hold_much() {
     client.send(format!("x NOOP {}\r\n", "a".repeat(20_000))).await;
     assert_eq!(client.line().await, "x BAD Command is too long");
     client.check("NOOP", &["OK Done"]).await;
+    client.begin("LOGIN {3}").await;
+    assert_eq!(client.line().await, "+ OK");
+    client.send(format!("abc {}\r\n", "a".repeat(20_000))).await;
+    same(&client.answer().await, &["BAD Command is too long"], "a long line behind a literal");
+    client.check("NOOP", &["OK Done"]).await;
     client.begin("LOGIN {99999999+}").await;
     client.send("a").await;
     assert!(client.line().await.starts_with("* BYE [TOOBIG]"));

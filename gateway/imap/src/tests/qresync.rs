@@ -18,8 +18,8 @@ async fn rfc_7162_3_1_3_conditional_store() {
         .check(
             "STORE 1:2 (UNCHANGEDSINCE 3) +FLAGS.SILENT (\\Seen)",
             &[
-                "* 2 FETCH (MODSEQ (5))",
                 "* 1 FETCH (FLAGS (\\Flagged \\Recent) MODSEQ (4))",
+                "* 2 FETCH (MODSEQ (5))",
                 "OK [MODIFIED 1] Some were changed since",
             ],
         )

@@ -102,6 +102,19 @@ async fn rfc_4315_and_6851_copy_and_move_tell_their_uids() {
 }
 
 #[tokio::test]
+async fn rfc_9051_6_4_6_a_silent_store_does_not_hide_what_others_have_changed() {
+    let server = Server::new();
+    server.store.fill(2);
+    let mut client = server.inbox().await;
+    flag(&server.store, 1, SystemFlags::FLAGGED);
+    client.check("STORE 1 +FLAGS.SILENT (\\Seen)", &["* 1 FETCH (FLAGS (\\Flagged \\Recent))", "OK Stored"]).await;
+    client.check("NOOP", &["OK Done"]).await;
+    expunge(&server.store, 2);
+    client.check("COPY 1:2 Trash", &["* 2 EXPUNGE", "NO [EXPUNGEISSUED]..."]).await;
+    client.check("STATUS Trash (MESSAGES)", &["* STATUS Trash (MESSAGES 0)", "OK..."]).await;
+}
+
+#[tokio::test]
 async fn rfc_9051_5_5_pipelined_commands_are_answered_in_order() {
     let server = Server::new();
     server.store.fill(1);

@@ -10,6 +10,8 @@
 mod account;
 mod directory;
 mod fanin;
+#[cfg(test)]
+mod frozen;
 pub mod fuzz;
 #[cfg(test)]
 mod harness;

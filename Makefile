@@ -45,7 +45,7 @@ lint:
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
-bench: build-deps ## Delivery benchmark beside Postfix and Dovecot; prints a table (takes some minutes)
+bench: build-deps $(ROCKSDB_LIB) ## Delivery benchmark beside Postfix and Dovecot; prints a table (takes some minutes)
 	tests/bench/delivery.sh
 
 $(ROCKSDB_LIB): | build-deps

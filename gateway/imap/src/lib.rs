@@ -17,6 +17,7 @@ mod fetch;
 pub mod fuzz;
 pub mod grammar;
 mod mailbox;
+pub mod metric;
 mod response;
 mod search;
 mod session;

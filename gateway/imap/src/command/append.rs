@@ -24,6 +24,7 @@ use crate::{
         framing::{Limits, LiteralHeader, literal_header},
     },
     mailbox::{Account, out_of_turn},
+    metric,
     response::{Code, Stop, Tagged},
     session::Session,
 };
@@ -57,7 +58,12 @@ pub(crate) async fn run(
         appending.refuse(Tagged::no("Messages took too long to arrive, try again").code(Code::UNAVAILABLE));
     }
     match (target, appending.refused) {
-        (Ok(mailbox), None) => commit(account, mailbox, appending.messages).await,
+        (Ok(mailbox), None) => {
+            let (messages, octets) = (appending.messages.len(), appending.octets);
+            let tagged = commit(account, mailbox, appending.messages).await?;
+            metric::appended(messages, octets);
+            Ok(tagged)
+        }
         (Err(tagged), _) | (Ok(_), Some(tagged)) => Err(tagged.into()),
     }
 }

@@ -18,6 +18,7 @@ use crate::{
         Account, Selection, View, out_of_turn,
         row::{self, Detail, Need, Row},
     },
+    metric,
     response::{Code, Found, Stop, Tagged, email_object_id, thread_object_id},
     search::{self, Searched},
     session::{Session, state::Selected},
@@ -238,6 +239,7 @@ impl Running<'_> {
             let detail = row.detail.as_ref().ok_or_else(out_of_turn)?;
             let summary = detail.summary.as_deref().ok_or_else(out_of_turn)?;
             if content.is_none() {
+                metric::message_searched();
                 let place = self.account.login.place;
                 content = match self.account.store.store().open(place.group, place.account, row.state.email).await {
                     Ok(content) => Some(content),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use securanet_gateway::{model::StoreError, store::Content};
 
 use super::{decode::Decoder, header_fields::HeaderFields, section::window};
-use crate::{error::ImapError, response::Stop, session::Session};
+use crate::{error::ImapError, metric, response::Stop, session::Session};
 
 /// Octets asked of the store at a time: what it gives at once.
 const READ_OCTETS: u64 = 1024 * 1024;
@@ -54,6 +54,7 @@ async fn next(content: &dyn Content, range: &mut Range<u64>) -> Result<Bytes, St
 /// Writes a range as a literal.
 pub(super) async fn octets(session: &mut Session, content: &dyn Content, range: Range<u64>) -> Result<(), Stop> {
     session.out.literal_header(range.end - range.start, false);
+    metric::octets_sent(range.end - range.start);
     let mut left = range;
     while !left.is_empty() {
         let piece = next(content, &mut left).await.map_err(ImapError::ContentLost)?;
@@ -84,6 +85,7 @@ pub(super) async fn transformed<'a>(
     let (size, kept) = run_through(content, range.clone(), transform(), KEPT_OCTETS_MAX).await?;
     let wanted = window(&(0..size), partial);
     session.out.literal_header(wanted.end - wanted.start, binary);
+    metric::octets_sent(wanted.end - wanted.start);
     let position = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
     if kept.len() as u64 == size {
         session.out.bytes.extend_from_slice(&kept[position(wanted.start)..position(wanted.end)]);

@@ -23,6 +23,7 @@ use crate::{
         self, Tag, append,
         framing::{Frame, Limits, LiteralHeader},
     },
+    metric,
     response::{Code, Out, Tagged},
     session::{
         state::{Done, State, Then},
@@ -99,7 +100,10 @@ impl Session {
                         state = next;
                         continue;
                     }
-                    Err(error) => return tracing::info!(%error, "connection ends"),
+                    Err(error) => {
+                        metric::session_ended(Some(&error));
+                        return tracing::info!(%error, "connection ends");
+                    }
                 },
                 Err(error) => Some(error),
             };
@@ -108,6 +112,7 @@ impl Session {
     }
 
     async fn farewell(mut self, error: Option<ImapError>) {
+        metric::session_ended(error.as_ref());
         if let Some(error) = error {
             tracing::debug!(%error, "connection ends");
             match error.farewell() {
@@ -136,7 +141,7 @@ impl Session {
                 () = ended(login.as_ref()) => return Err(ImapError::Interrupted),
             }
         };
-        metrics::counter!("securanet_imap_commands_total", "status" => done.tagged.status.name()).increment(1);
+        metric::command_answered(done.tagged.status);
         match &tag {
             Some(tag) => self.out.tagged(tag, &done.tagged),
             None => {

@@ -1,0 +1,5 @@
+//! Lines, however they arrive.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| securanet_gateway::fuzz::fuzz_lines(data));

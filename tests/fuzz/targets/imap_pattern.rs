@@ -1,0 +1,5 @@
+//! LIST patterns against names.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| securanet_imap::fuzz::fuzz_pattern(data));

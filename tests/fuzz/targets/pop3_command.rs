@@ -1,0 +1,5 @@
+//! A POP3 command line.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| securanet_pop3::fuzz::fuzz_command(data));

@@ -1,10 +1,13 @@
 //! Entries for fuzzers: octets in, no panic out, and what was understood survives a round trip.
 
-use crate::grammar::{
-    self, Cursor, SequenceSet, append,
-    framing::{Frame, Framer, Limits},
-    pattern::Pattern,
-    utf7,
+use crate::{
+    grammar::{
+        self, Cursor, SequenceSet, append,
+        framing::{Frame, Framer, Limits},
+        pattern::Pattern,
+        utf7,
+    },
+    search::encoded_word,
 };
 
 /// Frames and parses whatever a client may send.
@@ -67,6 +70,16 @@ pub fn fuzz_pattern(data: &[u8]) {
         if pattern.len() + name.len() < 40 {
             assert_eq!(found, naive(&pattern, &name), "{pattern:?} {name:?}");
         }
+    }
+}
+
+/// Decodes a header field with encoded words; what has none stays as it is.
+pub fn fuzz_encoded_words(data: &[u8]) {
+    let text = encoded_word::decode(data);
+    if memchr::memmem::find(data, b"=?").is_none()
+        && let Ok(plain) = str::from_utf8(data)
+    {
+        assert_eq!(text, plain);
     }
 }
 

@@ -4,7 +4,7 @@
 //! quoted-printable is kept as it stands.
 
 /// Undoes one encoding.
-pub(super) enum Decoder {
+pub(crate) enum Decoder {
     /// 7bit, 8bit, binary.
     Identity,
     /// base64.
@@ -15,7 +15,7 @@ pub(super) enum Decoder {
 
 impl Decoder {
     /// The decoder for a Content-Transfer-Encoding; `None`: it is not known.
-    pub(super) fn of(encoding: &[u8]) -> Option<Self> {
+    pub(crate) fn of(encoding: &[u8]) -> Option<Self> {
         let is = |name: &str| encoding.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
         if encoding.is_empty() || is("7BIT") || is("8BIT") || is("BINARY") {
             Some(Self::Identity)
@@ -29,7 +29,7 @@ impl Decoder {
     }
 
     /// Takes octets of the body; what they decode to goes behind `out`.
-    pub(super) fn push(&mut self, octets: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn push(&mut self, octets: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Identity => out.extend_from_slice(octets),
             Self::Base64(base64) => octets.iter().for_each(|&octet| base64.push(octet, out)),
@@ -38,7 +38,7 @@ impl Decoder {
     }
 
     /// The body has ended.
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         if let Self::QuotedPrintable(quoted) = self {
             quoted.finish(out);
         }
@@ -47,7 +47,7 @@ impl Decoder {
 
 /// base64, RFC 2045 6.8.
 #[derive(Default)]
-pub(super) struct Base64 {
+pub(crate) struct Base64 {
     bits: u32,
     count: u32,
     ended: bool,
@@ -82,7 +82,7 @@ impl Base64 {
 
 /// quoted-printable, RFC 2045 6.7.
 #[derive(Default)]
-pub(super) struct QuotedPrintable {
+pub(crate) struct QuotedPrintable {
     /// Octets behind a `=`, itself included, or white space that a line end would take away.
     held: Vec<u8>,
 }

@@ -10,9 +10,17 @@ use securanet_gateway::{
     store::Content,
 };
 
+mod body;
+mod charset;
+pub(crate) mod encoded_word;
+mod fold;
+mod header;
 mod text;
 
 pub(crate) use text::matches;
+
+/// Octets of a header that are looked at.
+const HEADER_OCTETS_MAX: usize = 1024 * 1024;
 
 /// A message that is searched.
 pub(crate) struct Searched<'a> {
@@ -30,9 +38,21 @@ impl Searched<'_> {
         0..self.prefix_size_bytes.saturating_add(self.summary.header_size_bytes).min(self.content.size_bytes())
     }
 
-    /// The range of the body.
-    pub(crate) fn body(&self) -> Range<u64> {
-        self.header().end..self.content.size_bytes()
+    /// Where a range of the message is, when the recipient's prefix stands before it.
+    pub(crate) fn behind_prefix(&self, range: Range<u64>) -> Range<u64> {
+        let place = |at: u64| at.saturating_add(self.prefix_size_bytes).min(self.content.size_bytes());
+        place(range.start)..place(range.end)
+    }
+
+    /// Reads a header, the beginning of one that is too large.
+    pub(crate) async fn read_header(&self, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let mut header = Vec::new();
+        self.read(range, |piece| {
+            header.extend_from_slice(piece);
+            header.len() < HEADER_OCTETS_MAX
+        })
+        .await?;
+        Ok(header)
     }
 
     /// Reads a range in pieces of at most 1 MiB; `take` says whether to go on.

@@ -1,16 +1,13 @@
-//! Compares texts without case, octet by octet, as they stand in the message.
+//! Compares texts as they are meant: decoded, and without case.
 
 use securanet_gateway::model::{StoreError, summary::EnvelopeAddress};
 
-use super::Searched;
+use super::{Searched, body, fold::Needle, header};
 use crate::grammar::{
     Cursor,
     date::{Date, MONTHS},
     search::TextKey,
 };
-
-/// Octets of a header that are looked at.
-const HEADER_OCTETS_MAX: usize = 1024 * 1024;
 
 /// Whether a message fits a key.
 ///
@@ -23,76 +20,38 @@ pub(crate) async fn matches(key: &TextKey, message: &Searched<'_>) -> Result<boo
         TextKey::To(text) => addresses(&envelope.to, text),
         TextKey::Cc(text) => addresses(&envelope.cc, text),
         TextKey::Bcc(text) => addresses(&envelope.bcc, text),
-        TextKey::Subject(text) => envelope.subject.as_deref().is_some_and(|subject| contains(subject, text)),
+        TextKey::Subject(text) => {
+            envelope.subject.as_deref().is_some_and(|subject| Needle::new(text).search(&header::text(subject)))
+        }
         TextKey::Sent(comparison, date) => {
             envelope.date.as_deref().and_then(day).is_some_and(|day| comparison.fits(day, *date))
         }
-        TextKey::Header { name, text } => field(&header(message).await?, name, text),
-        TextKey::Body(text) => streamed(message, message.body(), text).await?,
-        TextKey::Text(text) => streamed(message, 0..message.content.size_bytes(), text).await?,
+        TextKey::Header { name, text } => {
+            header::has(&message.read_header(message.header()).await?, name, &mut Needle::new(text))
+        }
+        TextKey::Body(text) => body::find(message, false, &mut Needle::new(text)).await?,
+        TextKey::Text(text) => {
+            let mut needle = Needle::new(text);
+            let octets = message.read_header(message.header()).await?;
+            header::fields(&octets).any(|field| needle.search(&header::text(&field)))
+                || body::find(message, true, &mut needle).await?
+        }
     })
-}
-
-async fn header(message: &Searched<'_>) -> Result<Vec<u8>, StoreError> {
-    let mut header = Vec::new();
-    message
-        .read(message.header(), |piece| {
-            header.extend_from_slice(piece);
-            header.len() < HEADER_OCTETS_MAX
-        })
-        .await?;
-    Ok(header)
-}
-
-async fn streamed(message: &Searched<'_>, range: std::ops::Range<u64>, text: &str) -> Result<bool, StoreError> {
-    let mut window: Vec<u8> = Vec::new();
-    let mut found = text.is_empty();
-    let keep = text.len().saturating_sub(1);
-    message
-        .read(range, |piece| {
-            window.extend_from_slice(piece);
-            found = found || contains(&window, text);
-            window.drain(..window.len().saturating_sub(keep));
-            !found
-        })
-        .await?;
-    Ok(found)
 }
 
 fn addresses(addresses: &[EnvelopeAddress], text: &str) -> bool {
+    let mut needle = Needle::new(text);
     addresses.iter().any(|address| {
-        let part = |part: &Option<Vec<u8>>| part.clone().unwrap_or_default();
-        let whole = [part(&address.name), b" <".to_vec(), part(&address.mailbox), b"@".to_vec(), part(&address.host)];
-        contains(&whole.concat(), text)
+        let name = header::text(address.name.as_deref().unwrap_or_default());
+        let part = |part: &Option<Vec<u8>>| header::text(part.as_deref().unwrap_or_default());
+        needle.search(&format!("{name} <{}@{}>", part(&address.mailbox), part(&address.host)))
     })
-}
-
-fn field(header: &[u8], name: &str, text: &str) -> bool {
-    let mut value: Option<Vec<u8>> = None;
-    for line in header.split(|&octet| octet == b'\n') {
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            if let Some(value) = &mut value {
-                value.extend_from_slice(line);
-            }
-            continue;
-        }
-        if value.as_deref().is_some_and(|value| contains(value, text)) {
-            return true;
-        }
-        let colon = line.iter().position(|&octet| octet == b':');
-        let own = colon.filter(|&at| line[..at].trim_ascii_end().eq_ignore_ascii_case(name.as_bytes()));
-        value = own.map(|at| line[at + 1..].to_vec());
-    }
-    value.as_deref().is_some_and(|value| contains(value, text))
-}
-
-fn contains(octets: &[u8], text: &str) -> bool {
-    text.is_empty() || octets.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text.as_bytes()))
 }
 
 /// The day of a Date field: `Mon, 7 Feb 1994 21:52:25 -0800`.
 fn day(field: &[u8]) -> Option<Date> {
-    let text = field.split(|&octet| octet == b',').next_back()?.trim_ascii();
+    // The weekday is left out now and then, and a comment may have commas of its own.
+    let text = field.iter().position(|&octet| octet == b',').map_or(field, |at| &field[at + 1..]).trim_ascii();
     let mut words = text.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
     let (day, month, year) = (words.next()?, words.next()?, words.next()?);
     MONTHS.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(month))?;

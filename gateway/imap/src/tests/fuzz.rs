@@ -2,7 +2,7 @@
 
 use crate::fuzz;
 
-const SEEDS: [&str; 24] = [
+const SEEDS: [&str; 26] = [
     "a1 LOGIN {3}\r\nann \"se\\\"same\"\r\n",
     "a1 AUTHENTICATE PLAIN AGFubgBzZXNhbWU=\r\n",
     "a1 SELECT INBOX (QRESYNC (67890007 20050715194045000 41,43:211,214:541 (1:3 2,4,6)))\r\n",
@@ -27,10 +27,12 @@ const SEEDS: [&str; 24] = [
     "*a%b/*\nab/c/ab",
     "inb%\nINBOX",
     "日本*\n日本語",
+    "=?utf-8?Q?=C3=BC_x?= =?UTF-8?B?vA==?= <a@b>",
+    "Re: =?iso-8859-1*de?q?a=FC?=\t=?koi8-r?b?8NLJ18XU?=",
 ];
 
 /// Octets that mean something to the grammar.
-const SPECIAL: &[u8] = b"\0\r\n {}()*%\"\\+~&$[]<>:,9";
+const SPECIAL: &[u8] = b"\0\r\n {}()*%\"\\+~&$[]<>:,9=?_";
 
 struct Xorshift(u64);
 
@@ -72,6 +74,7 @@ fn no_octets_make_a_parser_panic() {
             fuzz::fuzz_utf7(&data);
             fuzz::fuzz_sequence_set(&data);
             fuzz::fuzz_pattern(&data);
+            fuzz::fuzz_encoded_words(&data);
         }
     }
 }

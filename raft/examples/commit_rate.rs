@@ -106,7 +106,16 @@ async fn run(load: Load) -> Result<(), AnyError> {
     for &clients in &load.clients {
         measure(&groups, &load, clients).await?;
     }
+    show_sizes("at work", &stores)?;
     groups.shutdown().await?;
+    show_sizes("shut down", &stores)?;
+    Ok(())
+}
+
+fn show_sizes(when: &str, stores: &Stores) -> Result<(), AnyError> {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let (log, state) = (stores.log.size_on_disk_bytes()?, stores.state.size_on_disk_bytes()?);
+    println!("on disk {when}: log {:.1} MiB, state {:.1} MiB", mib(log), mib(state));
     Ok(())
 }
 

@@ -312,7 +312,12 @@ impl Inner {
         join_all(groups().map(|group| group.purge(&self.settings, log_bytes))).await;
     }
 
-    async fn keep_house_once(&self) {
+    async fn keep_house_once(self: &Arc<Self>) {
+        // Purges of the round before.
+        let inner = self.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || inner.log.drop_dead()).await {
+            tracing::error!(%error, "the log cannot be flushed");
+        }
         match self.flusher.flush_if_due(self.settings.flush, Instant::now()).await {
             Ok(true) => self.purge().await,
             Ok(false) => {}

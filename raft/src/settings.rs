@@ -49,7 +49,7 @@ impl Settings {
             groups: (0..=shards).map(GroupId::new).collect(),
             timing: Timing::default(),
             batch: BatchBounds::default(),
-            flush: FlushPolicy { bytes: 64 << 20, age: Duration::from_secs(30) },
+            flush: FlushPolicy { bytes: 32 << 20, age: Duration::from_secs(30) },
             retention: RetentionPolicy::default(),
             log_cache_bytes_max: 1 << 20,
             watch_topics_max: 100_000,

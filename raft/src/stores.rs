@@ -11,6 +11,10 @@ use securanet_kv::{
 
 use crate::RaftError;
 
+/// Twice what is written between two flushes of the state: then entries are purged before they leave memory, and
+/// the log is written to its WAL alone.
+const LOG_BUFFER_BYTES: usize = 64 * 1024 * 1024;
+
 /// What a node keeps on disk: the log and the state of all groups, and blobs.
 #[derive(Clone)]
 pub struct Stores {
@@ -33,7 +37,11 @@ impl Stores {
         let open = |name, profile| -> Result<Arc<dyn KeyValue>, RaftError> {
             Ok(Arc::new(RocksStore::open(directory.join(name), profile)?))
         };
-        Ok(Self::over(open("log", Profile::log())?, open("state", Profile::state())?, open("blob", Profile::blob())?))
+        Ok(Self::over(
+            open("log", Profile::log().with_write_buffer_bytes(LOG_BUFFER_BYTES))?,
+            open("state", Profile::state())?,
+            open("blob", Profile::blob())?,
+        ))
     }
 
     /// Instances in memory: for tests and simulation.

@@ -102,6 +102,24 @@ async fn after_a_crash_the_state_is_replayed_from_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_on_disk_restarts_after_a_shutdown_and_keeps_its_log_small() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let stores = Stores::open(directory.path()).unwrap();
+        let groups = Groups::open(settings(2), &stores).await.unwrap();
+        groups.ready().await;
+        run(&groups, execute(1, round * 100, vec![provision(7)])).await.unwrap();
+        for n in 1..=20 {
+            let number = round * 100 + n;
+            run(&groups, execute(1, number, vec![deliver(7, number, &[])])).await.unwrap();
+        }
+        assert_eq!(inbox_numbers(&groups, 1, 7).await.len() as u64, 20 * (round + 1));
+        groups.shutdown().await.unwrap();
+        assert!(groups.status().iter().all(|group| group.log_bytes == 0), "{:?}", groups.status());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flush_lets_the_log_shrink_to_nothing() {
     let disks = Disks::new();
     let groups = open(settings(1), &disks).await;
@@ -241,7 +259,11 @@ async fn nobody_waits_longer_than_the_deadline_for_a_disk_that_does_not_answer()
         let groups = groups.clone();
         tokio::spawn(async move { run(&groups, request).await })
     };
-    let (proposed, waiting) = (late(1), late(2));
+    let proposed = late(1);
+    while groups.status()[1].proposals_in_flight == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let waiting = late(2);
     for refused in [proposed.await.unwrap(), waiting.await.unwrap()] {
         assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("300 ms")), "{refused:?}");
     }

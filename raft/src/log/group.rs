@@ -8,7 +8,10 @@ use std::{
     fmt::Debug,
     io,
     ops::{Bound, ControlFlow, Range, RangeBounds},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use futures::Stream;
@@ -25,6 +28,7 @@ use crate::{
     RaftError,
     format::{self, LogIdRow, VoteRow},
     log::{
+        LogStore,
         pins::Pins,
         tail::{LogEnds, Tail},
         writer::{Job, Then, Writer},
@@ -42,11 +46,13 @@ pub(crate) struct GroupLog {
     kv: Arc<dyn KeyValue>,
     writer: Arc<Writer>,
     pins: Arc<Pins>,
+    dead_bytes: Arc<AtomicU64>,
 }
 
 impl GroupLog {
-    pub(super) fn new(tail: Arc<Tail>, kv: Arc<dyn KeyValue>, writer: Arc<Writer>, pins: Arc<Pins>) -> Self {
-        Self { tail, kv, writer, pins }
+    pub(super) fn new(store: &LogStore, tail: Arc<Tail>) -> Self {
+        let (kv, writer) = (store.kv.clone(), store.writer.clone());
+        Self { tail, kv, writer, pins: store.pins.clone(), dead_bytes: store.dead_bytes.clone() }
     }
 
     /// Whose log it is.
@@ -230,7 +236,7 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
             return Ok(());
         }
         let from = ends.purged.map_or(0, |id| id.index + 1);
-        self.tail.purge(log_id);
+        self.dead_bytes.fetch_add(self.tail.purge(log_id), Ordering::Relaxed);
         self.pins.purged(group, log_id.index);
         let mut batch = WriteBatch::new();
         batch.put(format::purged_key(group), record::encode(&LogIdRow::from(log_id)));

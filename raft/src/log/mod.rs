@@ -15,7 +15,14 @@ mod tail;
 mod tests;
 mod writer;
 
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 pub(crate) use group::GroupLog;
 use openraft::entry::RaftEntry;
@@ -35,12 +42,18 @@ use crate::{
     types::{LogId, Vote},
 };
 
+/// Purged octets that are worth a flush of the log store.
+const DEAD_BYTES_MIN: u64 = 8 * 1024 * 1024;
+
 /// The log of all groups of a node.
 pub(crate) struct LogStore {
     kv: Arc<dyn KeyValue>,
     writer: Arc<Writer>,
     pins: Arc<Pins>,
     cache_bytes_max: usize,
+    /// Octets purged since the store was last flushed.
+    dead_bytes: Arc<AtomicU64>,
+    fatal: FatalHook,
     /// One tail per group: two would disagree.
     groups: Mutex<BTreeMap<GroupId, Arc<Tail>>>,
 }
@@ -52,9 +65,17 @@ impl LogStore {
     /// # Errors
     /// [`RaftError::Settings`] when no thread can be had.
     pub(crate) fn open(kv: Arc<dyn KeyValue>, cache_bytes_max: usize, fatal: FatalHook) -> Result<Self, RaftError> {
-        let writer = Writer::spawn(kv.clone(), fatal)
+        let writer = Writer::spawn(kv.clone(), fatal.clone())
             .map_err(|error| RaftError::Settings(format!("no thread for syncing the log: {error}")))?;
-        Ok(Self { kv, writer: Arc::new(writer), pins: Arc::default(), cache_bytes_max, groups: Mutex::default() })
+        Ok(Self {
+            kv,
+            writer: Arc::new(writer),
+            pins: Arc::default(),
+            cache_bytes_max,
+            dead_bytes: Arc::default(),
+            fatal,
+            groups: Mutex::default(),
+        })
     }
 
     /// The blobs that unpurged entries of the groups opened so far name.
@@ -121,7 +142,7 @@ impl LogStore {
                 tail
             }
         };
-        Ok(GroupLog::new(tail, self.kv.clone(), self.writer.clone(), self.pins.clone()))
+        Ok(GroupLog::new(self, tail))
     }
 
     fn row<T: DeserializeOwned>(&self, group: GroupId, row: &'static str, key: &[u8]) -> Result<Option<T>, RaftError> {
@@ -157,6 +178,17 @@ impl LogStore {
         tail.append(entry, value.len()).map_err(|message| RaftError::Log { group, message })?;
         tail.durable_to_end();
         Ok(())
+    }
+
+    /// Gives purged space back, when there is enough of it. Called a while after a purge: what is dead then has
+    /// mostly never left memory, and flushing just drops it, WAL included; left alone it would first be written
+    /// to tables and compacted away later. May block on the disk.
+    pub(crate) fn drop_dead(&self) -> Result<(), RaftError> {
+        if self.dead_bytes.load(Ordering::Relaxed) < DEAD_BYTES_MIN {
+            return Ok(());
+        }
+        self.dead_bytes.store(0, Ordering::Relaxed);
+        Ok(self.kv.flush().inspect_err(|error| (self.fatal)(error))?)
     }
 
     /// Writes what is waiting, then ends the syncing thread. Later writes fail. What is purged gives its space back,

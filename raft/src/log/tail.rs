@@ -146,9 +146,10 @@ impl Tail {
         state.durable_before = state.durable_before.min(index);
     }
 
-    /// Entries up to `upto` are gone; the log may end before it (a snapshot reached further).
-    pub(super) fn purge(&self, upto: LogId) {
+    /// Entries up to `upto` are gone; the log may end before it (a snapshot reached further). Gives their octets.
+    pub(super) fn purge(&self, upto: LogId) -> u64 {
         let mut state = self.state.lock();
+        let before = state.log_bytes;
         while !state.sizes.is_empty() && state.first <= upto.index {
             if state.cache.front().is_some_and(|entry| entry.index() == state.first) {
                 state.drop_oldest();
@@ -163,6 +164,7 @@ impl Tail {
             state.first = upto.index + 1;
             state.durable_before = state.first;
         }
+        before - state.log_bytes
     }
 
     /// Entries from `start` to before `end`, as far as the log has them.

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     group::GroupRaft,
+    metric::Commits,
     settings::{BatchBounds, Clock},
     types::{Callback, Proposed, TypeConfig},
 };
@@ -36,8 +37,7 @@ pub(crate) struct Batcher {
     wake: Notify,
     /// Nothing waits and nothing is in flight.
     idle: Notify,
-    commit_seconds: metrics::Histogram,
-    batch_requests: metrics::Histogram,
+    commits: Commits,
 }
 
 #[derive(Default)]
@@ -63,16 +63,8 @@ struct Waiters {
 
 impl Batcher {
     pub(crate) fn new(group: GroupId, bounds: BatchBounds) -> Self {
-        let label = group.to_string();
-        Self {
-            group,
-            bounds,
-            queue: Mutex::default(),
-            wake: Notify::new(),
-            idle: Notify::new(),
-            commit_seconds: metrics::histogram!("securanet_commit_seconds", "group" => label.clone()),
-            batch_requests: metrics::histogram!("securanet_commit_requests", "group" => label),
-        }
+        let (queue, commits) = (Mutex::default(), Commits::of(group));
+        Self { group, bounds, queue, wake: Notify::new(), idle: Notify::new(), commits }
     }
 
     /// Queues a request.
@@ -168,9 +160,7 @@ impl Batcher {
 
     /// A proposal is done with: tells its waiters and makes room.
     fn finish(&self, waiters: Waiters, written: Option<Written>) {
-        self.commit_seconds.record(waiters.since.elapsed());
-        #[allow(clippy::cast_precision_loss, reason = "a few hundred at most")]
-        self.batch_requests.record(waiters.answers.len() as f64);
+        self.commits.committed(waiters.answers.len(), waiters.since.elapsed());
         match written {
             Some(Ok(response)) => {
                 let index = response.log_id.index;

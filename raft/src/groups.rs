@@ -24,6 +24,7 @@ use crate::{
     fan_out::FanOut,
     group::Group,
     log::LogStore,
+    metric,
     state::{Effects, Replica, flush::Flusher},
     types::messages_of,
     watches::Watches,
@@ -323,7 +324,7 @@ impl Inner {
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "the state cannot be made durable"),
         }
-        self.router.groups.values().for_each(|group| group.status().publish());
+        self.router.groups.values().for_each(|group| metric::publish(&group.status()));
     }
 }
 

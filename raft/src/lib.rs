@@ -22,6 +22,7 @@ pub mod format;
 mod group;
 mod groups;
 mod log;
+pub mod metric;
 mod network;
 pub mod retention;
 mod settings;

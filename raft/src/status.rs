@@ -38,22 +38,3 @@ pub struct GroupStatus {
     /// Why the group has stopped, if it has: an operator must look.
     pub stopped: Option<String>,
 }
-
-impl GroupStatus {
-    /// Sets the gauges of this group.
-    pub(crate) fn publish(&self) {
-        let label = self.group.to_string();
-        #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
-        let gauge = |name: &'static str, value: Option<u64>| {
-            metrics::gauge!(name, "group" => label.clone()).set(value.unwrap_or_default() as f64);
-        };
-        gauge("securanet_group_term", Some(self.term));
-        gauge("securanet_group_leader", Some(u64::from(self.is_leader)));
-        gauge("securanet_group_last_log_index", self.last_log);
-        gauge("securanet_group_applied_index", self.applied);
-        gauge("securanet_group_flushed_index", self.flushed);
-        gauge("securanet_group_log_bytes", Some(self.log_bytes));
-        gauge("securanet_group_waiting_requests", Some(self.waiting_requests as u64));
-        gauge("securanet_group_stopped", Some(u64::from(self.stopped.is_some())));
-    }
-}

@@ -13,7 +13,7 @@ use std::{
     io,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use openraft::storage::IOFlushed;
@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use securanet_kv::{Durability, KeyValue, KvError, WriteBatch};
 use tokio::sync::oneshot;
 
-use crate::{FatalHook, log::tail::Tail, types::TypeConfig};
+use crate::{FatalHook, log::tail::Tail, metric::Syncs, types::TypeConfig};
 
 /// One round writes at most this much (or one job, if it is larger): what comes first shall not wait for
 /// megabytes that came later.
@@ -100,18 +100,22 @@ impl Drop for Writer {
 }
 
 fn run(shared: &Shared, kv: &dyn KeyValue, fatal: &FatalHook) {
+    let syncs = Syncs::new();
     let mut failed: Option<KvError> = None;
     while let Some((batch, durability, then)) = next_round(shared) {
         let outcome = match &failed {
             Some(error) => Err(error.clone()),
-            None => write(kv, batch, durability, then.len()),
+            None => write(kv, batch, durability),
         };
+        if let Ok(Some(took)) = outcome {
+            syncs.synced(then.len(), took);
+        }
         if let (Err(error), None) = (&outcome, &failed) {
             fatal(error);
             failed = Some(error.clone());
         }
         let outcome = outcome.map_err(|error| error.to_string());
-        then.into_iter().for_each(|then| complete(then, outcome.as_ref().map(|&()| ()).map_err(String::as_str)));
+        then.into_iter().for_each(|then| complete(then, outcome.as_ref().map(drop).map_err(String::as_str)));
     }
     // What may become durable eventually does so now: nothing comes behind it any more.
     if failed.is_none()
@@ -147,15 +151,10 @@ fn next_round(shared: &Shared) -> Option<(WriteBatch, Durability, Vec<Then>)> {
     Some((batch, durability, thens))
 }
 
-fn write(kv: &dyn KeyValue, batch: WriteBatch, durability: Durability, jobs: usize) -> Result<(), KvError> {
+fn write(kv: &dyn KeyValue, batch: WriteBatch, durability: Durability) -> Result<Option<Duration>, KvError> {
     let started = Instant::now();
     kv.write(batch, durability)?;
-    if durability == Durability::Synced {
-        metrics::histogram!("securanet_log_sync_seconds").record(started.elapsed());
-        #[allow(clippy::cast_precision_loss, reason = "a handful")]
-        metrics::histogram!("securanet_log_sync_jobs").record(jobs as f64);
-    }
-    Ok(())
+    Ok((durability == Durability::Synced).then(|| started.elapsed()))
 }
 
 fn complete(then: Then, outcome: Result<(), &str>) {

@@ -15,7 +15,7 @@ use std::{
 use securanet_kv::KeyValue;
 use tokio::sync::Mutex;
 
-use crate::{FatalHook, RaftError, state::Replica};
+use crate::{FatalHook, RaftError, metric, state::Replica};
 
 /// When a flush is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,7 +78,7 @@ impl Flusher {
         let flushed = tokio::task::spawn_blocking(move || kv.flush()).await;
         let flushed = flushed.map_err(|error| RaftError::Settings(format!("flushing was cancelled: {error}")))?;
         flushed.inspect_err(|error| (self.fatal)(error))?;
-        metrics::histogram!("securanet_state_flush_seconds").record(started.elapsed());
+        metric::state_flushed(started.elapsed());
         for (replica, position) in positions {
             replica.set_flushed(position);
         }

@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -133,6 +134,8 @@ def table(rows):
 
 def main():
     options = arguments()
+    # Whoever ends the run ends its servers too: this way everything opened is closed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     shapes = [tuple(map(int, shape.split(":"))) for shape in options.shape or []] or list(SHAPES)
     makers = {"securanet": lambda folder: servers.Securanet(folder, options.securanet),
               "rival": lambda folder: servers.PostfixDovecot(folder, options.mailboxes)}

@@ -72,7 +72,7 @@ async fn rfc_7889_and_9208_limits_are_told_before_the_message_comes() {
     client.check(&format!("APPEND INBOX {{101+}}\r\n{}", "a".repeat(101)), &["NO [TOOBIG]..."]).await;
     server.store.set_quota(Quota { bytes_max: Some(50), messages_max: None });
     client.check("APPEND INBOX {51}", &["NO [OVERQUOTA] Quota exceeded"]).await;
-    server.store.refuse(StoreError::DiskFull { reserve_bytes: 1 });
+    server.store.faults.lock().intake = Some(StoreError::DiskFull { reserve_bytes: 1 });
     client.check("APPEND INBOX {5}", &["NO [UNAVAILABLE] Server has no room for mail right now"]).await;
     client.begin("APPEND INBOX {999999999+}").await;
     client.send("a").await;

@@ -1,8 +1,10 @@
 //! Dialogues named by RFC and section, over a small store in memory; and properties of the parsers.
 
+mod account;
 mod append;
 mod client;
 mod compress;
+mod faults;
 mod fetch;
 mod fuzz;
 mod grammar;

@@ -43,7 +43,7 @@ lint:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 docs:
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
 
 bench: build-deps $(ROCKSDB_LIB) ## Delivery benchmark beside Postfix and Dovecot; prints a table (takes some minutes)
 	tests/bench/delivery.sh

@@ -85,7 +85,9 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
     telemetry::start_log(&config.log)?;
     let metrics = telemetry::start_metrics()?;
     securanet_gateway::metric::describe();
+    securanet_imap::metric::describe();
     securanet_pop3::describe();
+    securanet_raft::metric::describe();
     securanet_smtp::metric::describe();
     let data = &config.data_directory;
     fs::create_dir_all(data).with_context(|| format!("data_directory {}", data.display()))?;

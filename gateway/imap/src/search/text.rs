@@ -51,10 +51,27 @@ fn addresses(addresses: &[EnvelopeAddress], text: &str) -> bool {
 /// The day of a Date field: `Mon, 7 Feb 1994 21:52:25 -0800`.
 fn day(field: &[u8]) -> Option<Date> {
     // The weekday is left out now and then, and a comment may have commas of its own.
-    let text = field.iter().position(|&octet| octet == b',').map_or(field, |at| &field[at + 1..]).trim_ascii();
+    let comma = field.iter().position(|&octet| octet == b',');
+    let weekday = comma.filter(|&at| field[..at].trim_ascii().iter().all(u8::is_ascii_alphabetic));
+    let text = weekday.map_or(field, |at| &field[at + 1..]);
     let mut words = text.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
     let (day, month, year) = (words.next()?, words.next()?, words.next()?);
     MONTHS.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(month))?;
     let date = [day, b"-", month, b"-", year].concat();
     Date::parse(&mut Cursor::new(&date)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_5322_3_3_the_day_is_read_with_and_without_a_weekday() {
+        let expected = day(b"Mon, 7 Feb 1994 21:52:25 -0800");
+        assert!(expected.is_some());
+        for field in ["7 Feb 1994 21:52:25 -0800", " Mon,  07 FEB 1994 21:52 (late, very)", "7 Feb 1994 (a, b)"] {
+            assert_eq!(day(field.as_bytes()), expected, "{field}");
+        }
+        assert_eq!(day(b"yesterday"), None);
+    }
 }

@@ -3,6 +3,9 @@
 //! Texts are raw header bytes with folding removed (RFC 5322 2.2.3), not decoded: IMAP shows them as they
 //! were written, and who wants them decoded (SEARCH, JMAP) decodes them.
 
+#[cfg(test)]
+mod frozen;
+
 use serde::{Deserialize, Serialize};
 
 /// Envelope, structure, preview and the header that lists show.

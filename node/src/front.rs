@@ -17,11 +17,12 @@ use securanet_gateway::{
     connection::Shutdown,
     model::{
         Answer, Command, EmailId, Execute, GroupId, Query, Reply, StoreError, TenantId, Token,
-        account::{AccountAnswer, AccountQuery, AccountRef},
+        account::{AccountAnswer, AccountQuery, AccountRef, MessageContent},
         content::{Ingested, Sealed},
-        delivery::{DeliverTo, QueueCommand},
+        delivery::{DeliverTo, FanOut, QueueCommand},
         directory::{DirectoryCommand, DirectoryReply},
         limits::COMMIT_TIMEOUT_MILLIS,
+        outbound::{OutboundAnswer, OutboundCommand, OutboundQuery},
         request::Topic,
     },
     store::{BoxFuture, Content, ContentSink, Executed, Store},
@@ -53,6 +54,16 @@ impl Front {
         shutdown: Shutdown,
     ) -> Self {
         Self { groups, intake, blobs, disk, shutdown }
+    }
+
+    async fn open_content(&self, content: MessageContent) -> Result<Box<dyn Content>, StoreError> {
+        let reader = if content.blobs.is_empty() {
+            Reader::open(&self.blobs, &content).map_err(told)?
+        } else {
+            let blobs = self.blobs.clone();
+            blocking(move || Reader::open(&blobs, &content)).await?
+        };
+        Ok(Box::new(Open(Arc::new(reader))) as Box<dyn Content>)
     }
 }
 
@@ -92,12 +103,17 @@ fn seal_prefixes(recipients: &mut [DeliverTo]) -> Result<(), StoreError> {
     Ok(())
 }
 
+fn seal_fan_out(fan_out: &mut FanOut) -> Result<(), StoreError> {
+    fan_out.targets.iter_mut().try_for_each(|target| seal_prefixes(&mut target.to))
+}
+
 fn seal_command(command: &mut Command) -> Result<(), StoreError> {
     match command {
         Command::Deliver(deliver) => seal_prefixes(&mut deliver.to),
-        Command::Queue(QueueCommand::FanOut(fan_out)) => {
-            fan_out.targets.iter_mut().try_for_each(|target| seal_prefixes(&mut target.to))
-        }
+        Command::Queue(QueueCommand::FanOut(fan_out)) => seal_fan_out(fan_out),
+        Command::Outbound(
+            OutboundCommand::Accept(acceptance) | OutboundCommand::Report { message: Some(acceptance), .. },
+        ) => acceptance.fan_out.as_mut().map_or(Ok(()), seal_fan_out),
         _ => Ok(()),
     }
 }
@@ -180,13 +196,27 @@ impl Store for Front {
             else {
                 return Err(StoreError::NotFound);
             };
-            let reader = if content.blobs.is_empty() {
-                Reader::open(&self.blobs, &content).map_err(told)?
-            } else {
-                let blobs = self.blobs.clone();
-                blocking(move || Reader::open(&blobs, &content)).await?
+            self.open_content(*content).await
+        })
+    }
+
+    fn open_outbound(&self, group: GroupId, item: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
+        Box::pin(async move {
+            let query = Query::Outbound(OutboundQuery::Content(item));
+            let Answer::Outbound(OutboundAnswer::Content(Some(message))) =
+                self.groups.query(group, query, None).await?
+            else {
+                return Err(StoreError::NotFound);
             };
-            Ok(Box::new(Open(Arc::new(reader))) as Box<dyn Content>)
+            // What leaves has no recipient's prefix.
+            let content = MessageContent {
+                size_bytes: message.size_bytes,
+                prefix: Sealed::plain(1, Vec::new()),
+                recipe: message.recipe,
+                blobs: message.blobs.iter().map(|blob| blob.id).collect(),
+                prefix_size_bytes: 0,
+            };
+            self.open_content(content).await
         })
     }
 

@@ -10,7 +10,7 @@ use openraft::{RaftMetrics, ReadPolicy, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use securanet_model::{
     Answer, Execute, GroupId, Query, Reply, StoreError, Token, account::AccountQuery, delivery::QueueQuery,
-    directory::DirectoryQuery, limits,
+    directory::DirectoryQuery, limits, outbound::OutboundQuery,
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -309,6 +309,7 @@ fn reads_much(query: &Query) -> bool {
         Query::Queue(query) => matches!(query, QueueQuery::Pending { .. }),
         Query::BlobsReachable(blobs) => blobs.len() > INLINE_ROWS_MAX as usize,
         Query::Blobs { .. } | Query::DomainUsage => true,
+        Query::Outbound(query) => !matches!(query, OutboundQuery::Content(_) | OutboundQuery::Depth),
         Query::Totals => false,
     }
 }

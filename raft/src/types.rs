@@ -26,6 +26,7 @@ use securanet_model::{
     account::AccountCommand,
     content::NewMessage,
     delivery::QueueCommand,
+    outbound::{Acceptance, OutboundCommand},
     record::{self, RecordError},
     request::Proposal,
 };
@@ -146,8 +147,17 @@ pub(crate) fn messages_of(command: &Command) -> Box<dyn Iterator<Item = &NewMess
             Box::new(messages.iter().map(|append| &append.message))
         }
         Command::Queue(QueueCommand::FanOut(fan_out)) => Box::new(std::iter::once(&fan_out.message)),
-        Command::Directory(_) | Command::Account(..) | Command::Queue(_) => Box::new(std::iter::empty()),
+        Command::Outbound(OutboundCommand::Accept(acceptance)) => accepted(acceptance),
+        Command::Outbound(OutboundCommand::Report { message: Some(acceptance), .. }) => accepted(acceptance),
+        Command::Directory(_) | Command::Account(..) | Command::Queue(_) | Command::Outbound(_) => {
+            Box::new(std::iter::empty())
+        }
     }
+}
+
+fn accepted(acceptance: &Acceptance) -> Box<dyn Iterator<Item = &NewMessage> + '_> {
+    let inside = acceptance.fan_out.iter().map(|fan_out| &fan_out.message);
+    Box::new(inside.chain(acceptance.outbound.iter().map(|outbound| &outbound.message)))
 }
 
 impl fmt::Debug for Proposed {

@@ -16,12 +16,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("securanet-smtp", &["securanet-gateway"]),
     ("securanet-imap", &["securanet-gateway"]),
     ("securanet-pop3", &["securanet-gateway"]),
+    ("securanet-delivery", &["securanet-gateway"]),
     ("securanet-admin", &["securanet-gateway"]),
     ("securanet-tests", &["securanet-model", "securanet-kv", "securanet-engine", "securanet-blob", "securanet-raft"]),
 ];
 
 /// Outside crates that exactly one room may name.
-const ONLY_IN: &[(&str, &str)] = &[("openraft", "securanet-raft"), ("rocksdb", "securanet-kv")];
+const ONLY_IN: &[(&str, &str)] =
+    &[("openraft", "securanet-raft"), ("rocksdb", "securanet-kv"), ("hickory-resolver", "securanet-delivery")];
 
 /// Rooms that are values and functions: no runtime, no sockets, no randomness, no clock.
 const PURE: &[&str] = &["securanet-model", "securanet-kv", "securanet-engine"];

@@ -162,6 +162,10 @@ impl Store for FakeStore {
         Box::pin(async move { Ok(content) })
     }
 
+    fn open_outbound(&self, _: GroupId, _: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
+        Box::pin(async { Err(StoreError::NotFound) })
+    }
+
     fn accepting(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -55,6 +55,9 @@ pub trait Store: Send + Sync + 'static {
         email: EmailId,
     ) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>>;
 
+    /// Opens the message of an item of the group's outbound queue that has not ended.
+    fn open_outbound(&self, group: GroupId, item: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>>;
+
     /// Whether new mail may be taken in right now; the reason when not (full disk, draining).
     fn accepting(&self) -> Result<(), StoreError>;
 }

@@ -111,7 +111,11 @@ fn run_command(tx: &mut Tx<'_>, clock: UnixMillis, command: &Command) -> Result<
         }
         Command::Deliver(deliver) if !in_directory => Reply::Deliver(fanin::deliver(tx, clock, deliver)?),
         Command::Queue(command) if !in_directory => Reply::Queue(queue::apply(tx, clock, command)?),
-        Command::Directory(_) | Command::Account(..) | Command::Deliver(_) | Command::Queue(_) => Reply::WrongGroup,
+        Command::Directory(_)
+        | Command::Account(..)
+        | Command::Deliver(_)
+        | Command::Queue(_)
+        | Command::Outbound(_) => Reply::WrongGroup,
     })
 }
 
@@ -143,6 +147,6 @@ pub fn answer(view: &dyn Read, space: Space, query: &Query) -> Result<Answer, En
         Query::BlobsReachable(blobs) => Answer::BlobsReachable(account::blobs_reachable(view, blobs)?),
         Query::Blobs { after, rows_max } => Answer::Blobs(account::blobs(view, *after, *rows_max)?),
         Query::Totals => Answer::Totals(account::totals(view)?),
-        Query::Directory(_) | Query::Account(..) | Query::Queue(_) => Answer::WrongGroup,
+        Query::Directory(_) | Query::Account(..) | Query::Queue(_) | Query::Outbound(_) => Answer::WrongGroup,
     })
 }

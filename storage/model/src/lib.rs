@@ -16,6 +16,7 @@ pub mod directory;
 pub mod ids;
 pub mod limits;
 pub mod mailbox;
+pub mod outbound;
 pub mod policy;
 pub mod record;
 pub mod request;

@@ -7,6 +7,7 @@ use crate::{
     account::{AccountAnswer, AccountCommand, AccountQuery, AccountRef, AccountReply},
     delivery::{Deliver, DeliverReply, QueueAnswer, QueueCommand, QueueQuery, QueueReply},
     directory::{DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryReply},
+    outbound::{OutboundAnswer, OutboundCommand, OutboundQuery, OutboundReply},
 };
 
 /// One change.
@@ -20,6 +21,8 @@ pub enum Command {
     Deliver(Deliver),
     /// Of this group's part of the queue (shards only).
     Queue(QueueCommand),
+    /// Of this group's outbound queue (shards only).
+    Outbound(OutboundCommand),
 }
 
 /// What a change answers. Refusals are replies too: they were decided by apply, in order.
@@ -38,6 +41,8 @@ pub enum Reply {
     Unknown,
     /// The command does not belong into this kind of group.
     WrongGroup,
+    /// To `Outbound`.
+    Outbound(OutboundReply),
 }
 
 /// One request: commands that one group commits together, in order, in one entry.
@@ -85,6 +90,8 @@ pub enum Query {
     },
     /// Counts of the group for status: accounts, mailboxes, messages, bytes.
     Totals,
+    /// About this group's outbound queue.
+    Outbound(OutboundQuery),
 }
 
 /// Sums over a group.
@@ -130,6 +137,8 @@ pub enum Answer {
     Totals(Totals),
     /// The question does not belong into this kind of group.
     WrongGroup,
+    /// To `Outbound`.
+    Outbound(OutboundAnswer),
 }
 
 /// How far a session has seen: a replica that has applied less does not answer it.
@@ -150,6 +159,8 @@ pub enum Topic {
     Account(AccountId),
     /// Anything in the directory (human rate).
     Directory,
+    /// Work came into a group's outbound queue, or became due in it.
+    Outbound(GroupId),
 }
 
 /// Why a store gave no reply. It names the culprit and says what the client may be told.

@@ -100,6 +100,10 @@ impl Store for Directory {
         Box::pin(async { Err(StoreError::NotFound) })
     }
 
+    fn open_outbound(&self, _: GroupId, _: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
+        Box::pin(async { Err(StoreError::NotFound) })
+    }
+
     fn accepting(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -165,7 +165,7 @@ impl Store for Memory {
     fn watch(&self, topic: Topic) -> watch::Receiver<u64> {
         match topic {
             Topic::Account(_) => self.account.subscribe(),
-            Topic::Directory => self.directory.subscribe(),
+            Topic::Directory | Topic::Outbound(_) => self.directory.subscribe(),
         }
     }
 
@@ -177,6 +177,10 @@ impl Store for Memory {
         let content = self.state.lock().contents.get(&email).cloned().ok_or(StoreError::NotFound);
         let reads_end = self.faults.lock().reads_end;
         Box::pin(async move { content.map(|content| Box::new(Open { content, reads_end }) as Box<dyn Content>) })
+    }
+
+    fn open_outbound(&self, _: GroupId, _: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
+        Box::pin(async { Err(StoreError::NotFound) })
     }
 
     fn accepting(&self) -> Result<(), StoreError> {

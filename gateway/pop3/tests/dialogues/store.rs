@@ -182,6 +182,10 @@ impl Store for ScriptedStore {
         })
     }
 
+    fn open_outbound(&self, _: GroupId, _: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
+        Box::pin(async { Err(StoreError::NotFound) })
+    }
+
     fn accepting(&self) -> Result<(), StoreError> {
         Ok(())
     }

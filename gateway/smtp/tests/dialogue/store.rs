@@ -244,6 +244,10 @@ impl Store for Scripted {
         panic!("SMTP reads no mail");
     }
 
+    fn open_outbound(&self, _: GroupId, _: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
+        Box::pin(async { Err(StoreError::NotFound) })
+    }
+
     fn accepting(&self) -> Result<(), StoreError> {
         self.script().not_accepting.clone().map_or(Ok(()), Err)
     }

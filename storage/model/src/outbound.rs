@@ -1,0 +1,566 @@
+//! Mail on its way out: items, their recipients, attempts, outcomes, and what operators do about them.
+//!
+//! An *item* is one message with one sender and its outside recipients, kept in one queue group. Each recipient
+//! is settled by itself. Workers (any gateway that delivers) *take* due recipients under a lease, try, and
+//! *settle* them with an outcome; the queue alone decides when the next try is due and when there is none any more.
+//! The fence refuses intents, never facts: taking and passing the final dot need a living lease, an outcome is
+//! always recorded.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AccountId, Address, GroupId, ReversePath, UnixMillis, content::NewMessage, delivery::FanOut};
+
+/// What one commit takes into a queue group: for accounts, for the world, or both. All or nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Acceptance {
+    /// For accounts of ours, in any group.
+    pub fan_out: Option<FanOut>,
+    /// For the world.
+    pub outbound: Option<Outbound>,
+}
+
+/// A message for recipients outside.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Outbound {
+    /// The message.
+    pub message: NewMessage,
+    /// The envelope's sender.
+    pub sender: ReversePath,
+    /// 1 to [`crate::limits::RECIPIENTS_MAX`], distinct.
+    pub recipients: Vec<OutboundRecipient>,
+    /// What the envelope asked for.
+    pub options: EnvelopeOptions,
+    /// Why it may be sent at all.
+    pub origin: Origin,
+    /// Message-ID as written, for the trace; at most 255 octets.
+    pub message_id: Option<String>,
+    /// Names the message in logs and in its Received field.
+    pub trace_id: String,
+    /// RFC 4865 FUTURERELEASE: not before.
+    pub hold_until: Option<UnixMillis>,
+}
+
+/// One recipient outside.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OutboundRecipient {
+    /// Where to.
+    pub address: Address,
+    /// What its mail waits with: the recipient's domain, or `route:NAME` where a route decides. It keeps the
+    /// mail of a dead destination from standing before that of others. At most 255 octets, no zero octet.
+    pub destination: String,
+    /// RFC 3461 4.1 NOTIFY.
+    pub notify: Notify,
+    /// RFC 3461 4.2 ORCPT as written (`rfc822;ann@example.org`); at most 500 octets.
+    pub original: Option<String>,
+}
+
+/// RFC 3461 4.1: of what the sender wants to hear.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Notify {
+    /// Nothing was said: failures, and delays at the server's choice.
+    Default,
+    /// NEVER.
+    Never,
+    /// Any of SUCCESS, FAILURE, DELAY.
+    On {
+        /// SUCCESS.
+        success: bool,
+        /// FAILURE.
+        failure: bool,
+        /// DELAY.
+        delay: bool,
+    },
+}
+
+/// RFC 3461 4.3 RET.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Return {
+    /// The whole message.
+    Full,
+    /// Its header.
+    Headers,
+}
+
+/// RFC 2852 BY.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeliverBy {
+    /// Until when.
+    pub by: UnixMillis,
+    /// R: return it when that is over; otherwise N: tell of the delay and go on.
+    pub or_return: bool,
+    /// T: each relay reports.
+    pub trace: bool,
+}
+
+/// What the envelope asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct EnvelopeOptions {
+    /// RET.
+    pub ret: Option<Return>,
+    /// ENVID as written (xtext); at most 100 octets.
+    pub envelope_id: Option<String>,
+    /// BODY=8BITMIME was said or the content has octets above 127.
+    pub eight_bit: bool,
+    /// SMTPUTF8: an address or a header field needs it.
+    pub utf8: bool,
+    /// RFC 8689 REQUIRETLS.
+    pub require_tls: bool,
+    /// RFC 2852.
+    pub deliver_by: Option<DeliverBy>,
+}
+
+/// Why a message may leave.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Origin {
+    /// An account submitted it.
+    Account(AccountId),
+    /// A report of ours: a bounce, a delay notice.
+    Report,
+    /// A device with this relay grant.
+    Relay(String),
+    /// Mail to this account, alias or list of ours, sent on.
+    Forward(Address),
+}
+
+/// A worker of the queue: one running gateway process. A UUID made at its start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct WorkerId(pub [u8; 16]);
+
+/// A recipient of an item: its number in the queue group and the recipient's position.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Place {
+    /// The item.
+    pub item: u64,
+    /// Position among its recipients, from 0.
+    pub position: u32,
+}
+
+/// When a failing recipient is tried again. Times in seconds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Pauses after the end of the previous attempt; as many retries as there are pauses (at most 32).
+    pub retry_after: Vec<u32>,
+    /// The same for "no such domain".
+    pub no_such_domain_retry_after: Vec<u32>,
+    /// The sender is told of the delay so long after the message came; 0: never.
+    pub warn_after: u32,
+}
+
+impl Default for Schedule {
+    /// Four retries: after 15 min, 2 h, 1 d and 3 d (RFC 5321 4.5.4.1 wants 4 to 5 days in all).
+    fn default() -> Self {
+        Self {
+            retry_after: vec![15 * 60, 2 * 3600, 24 * 3600, 72 * 3600],
+            no_such_domain_retry_after: vec![5 * 60, 10 * 60, 15 * 60, 30 * 60],
+            warn_after: 4 * 3600,
+        }
+    }
+}
+
+/// How an attempt ended for a recipient.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The remote server has it.
+    Delivered {
+        /// It takes over the duty to notify (it announced DSN); otherwise a wanted SUCCESS is answered "relayed".
+        notifies: bool,
+    },
+    /// The remote answered 4xx: counts as a retry.
+    TemporaryAnswer,
+    /// No host of the destination could be reached or held the conversation: counts, and begins probing.
+    TemporaryConnection,
+    /// The destination's DNS answered SERVFAIL, not at all or bogus: counts.
+    TemporaryDns,
+    /// TLS was demanded and could not be had: counts.
+    TemporaryTls,
+    /// A 5xx answer, null MX, or another reason for which no retry can help: bounced at once.
+    Permanent,
+    /// The domain does not exist: a schedule of its own.
+    NoSuchDomain,
+    /// A fault of ours (no route, resolver or uplink dead, rate limit, shutdown): counts nothing.
+    NotTried {
+        /// Tried again after so many seconds; at most 3,600.
+        again_after: u32,
+    },
+}
+
+/// What is known of one attempt, for bounces and the trace.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it ended.
+    pub at: UnixMillis,
+    /// How long it took, in milliseconds.
+    pub took_millis: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// RFC 3463 status.
+    pub status: (u8, u16, u16),
+    /// The host that was spoken to, as `name [address]:port`; at most 300 octets.
+    pub host: Option<String>,
+    /// TLS version and cipher, or why there was none; at most 200 octets.
+    pub tls: Option<String>,
+    /// The remote's last answer, or what went wrong in our words; at most 1,000 octets.
+    pub answer: String,
+    /// Whether `answer` came from the remote server.
+    pub answer_is_remote: bool,
+}
+
+/// The outcome of one attempt for one recipient. A fact: recorded whatever lease there is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Settlement {
+    /// Whose.
+    pub place: Place,
+    /// Which attempt, as [`Taken::attempt`] said.
+    pub attempt: u32,
+    /// What happened.
+    pub tried: Attempt,
+    /// The schedule that applies to it.
+    pub schedule: Schedule,
+}
+
+/// Which notice a report is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Notice {
+    /// Failed for good.
+    Failure,
+    /// Still trying.
+    Delay,
+    /// Delivered, or relayed to a server that does not notify.
+    Success,
+}
+
+/// A change of the outbound queue.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum OutboundCommand {
+    /// Takes a message in.
+    Accept(Box<Acceptance>),
+    /// Grants a lease (`epoch` none) or renews one. Refused when it has ended: ask for a new one.
+    Lease {
+        /// Who.
+        worker: WorkerId,
+        /// Which lease is renewed.
+        epoch: Option<u64>,
+    },
+    /// Takes recipients that are due; each is answered by itself.
+    Take {
+        /// Under which lease.
+        epoch: u64,
+        /// Which; at most 1,000.
+        places: Vec<Place>,
+    },
+    /// The final dot of these recipients' transaction comes next.
+    Intend {
+        /// Under which lease.
+        epoch: u64,
+        /// Which, with their attempts.
+        places: Vec<(Place, u32)>,
+    },
+    /// Outcomes.
+    Settle(Vec<Settlement>),
+    /// Makes what an ended lease had taken due again: at most 1,000 recipients a time.
+    TakeOver {
+        /// The ended lease.
+        epoch: u64,
+    },
+    /// The sender was told about these recipients, with this message; a message that nobody is to get is none.
+    Report {
+        /// The item.
+        item: u64,
+        /// Which notice.
+        notice: Notice,
+        /// About which recipients.
+        positions: Vec<u32>,
+        /// The message that tells; committed together with the fact that it was told.
+        message: Option<Box<Acceptance>>,
+    },
+    /// A destination was found to answer, or not to; living: at most 1,000 recipients that failed to connect
+    /// become due at once, so repeat until `more` is false.
+    Destination {
+        /// Which.
+        destination: String,
+        /// Whether it answers.
+        alive: bool,
+    },
+    /// An operator's word about recipients.
+    Operate {
+        /// About which; at most 1,000.
+        places: Vec<Place>,
+        /// What.
+        action: Action,
+    },
+    /// Forgets items that ended before the retention of traces: at most 1,000 a time.
+    Forget,
+}
+
+/// What an operator does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Action {
+    /// Stops trying until released.
+    Hold,
+    /// Ends a hold; due at once.
+    Release,
+    /// Due at once; counts no retry.
+    RetryNow,
+    /// Ends it without a report.
+    Cancel,
+    /// Ends it with a bounce.
+    Fail,
+    /// Another destination from now on; due at once.
+    Reroute(String),
+}
+
+/// What a worker gets with a recipient that it took.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Taken {
+    /// Which.
+    pub place: Place,
+    /// The number of this attempt, from 1: names it in intents and settlements.
+    pub attempt: u32,
+    /// The recipient.
+    pub recipient: OutboundRecipient,
+}
+
+/// What a change of the outbound queue answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum OutboundReply {
+    /// The message is in the queue.
+    Accepted {
+        /// The number of its item for outside, where it has recipients there.
+        item: Option<u64>,
+    },
+    /// The window to this group is full, nothing was taken in: try later (451).
+    WindowFull(GroupId),
+    /// The lease and until when it runs on the group's clock.
+    Leased {
+        /// Its number.
+        epoch: u64,
+        /// Its end.
+        until: UnixMillis,
+    },
+    /// The lease has ended: nothing was done.
+    LeaseEnded,
+    /// To `Take`, in order; `None`: it was not due any more.
+    Taken(Vec<Option<Taken>>),
+    /// To `Intend`, in order: whether the final dot may be passed for this recipient.
+    Intended(Vec<bool>),
+    /// Done; to commands with a bound: whether there is more to do.
+    Done {
+        /// Send the same again.
+        more: bool,
+    },
+    /// To `Operate`: in order, whether its state allowed it.
+    Operated(Vec<bool>),
+    /// To `Report`.
+    Reported,
+    /// No such item.
+    NoItem,
+}
+
+/// Where a recipient is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum State {
+    /// For its time to come.
+    Waiting {
+        /// When.
+        due: UnixMillis,
+    },
+    /// A worker has it.
+    Taken {
+        /// Under which lease.
+        epoch: u64,
+    },
+    /// A worker has it and may have passed the final dot.
+    Sending {
+        /// Under which lease.
+        epoch: u64,
+        /// Since when.
+        since: UnixMillis,
+    },
+    /// An operator holds it.
+    Held,
+    /// The remote server has it.
+    Delivered,
+    /// For good.
+    Failed,
+    /// By an operator.
+    Cancelled,
+}
+
+/// All that is known of a recipient.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RecipientView {
+    /// Its position.
+    pub position: u32,
+    /// Who.
+    pub recipient: OutboundRecipient,
+    /// Where it is.
+    pub state: State,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Failures that counted as retries or as the first attempt.
+    pub failures: u32,
+    /// Attempts that may have been delivered without our knowing (RFC 1047).
+    pub uncertain: u32,
+    /// The sender was told of the delay.
+    pub delay_told: bool,
+    /// The sender was told of the end, or nobody is to be told.
+    pub end_told: bool,
+    /// The attempts, oldest first: the first one and the last fifteen.
+    pub history: Vec<Attempt>,
+}
+
+/// All that is known of an item.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ItemView {
+    /// Its number.
+    pub item: u64,
+    /// When it came.
+    pub queued: UnixMillis,
+    /// The envelope's sender.
+    pub sender: ReversePath,
+    /// What the envelope asked for.
+    pub options: EnvelopeOptions,
+    /// Why it may leave.
+    pub origin: Origin,
+    /// Message-ID as written.
+    pub message_id: Option<String>,
+    /// Names it in logs.
+    pub trace_id: String,
+    /// Octets of the message.
+    pub size_bytes: u64,
+    /// Its recipients.
+    pub recipients: Vec<RecipientView>,
+}
+
+/// A destination with work that is due.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DueDestination {
+    /// Its name, as in [`OutboundRecipient::destination`].
+    pub destination: String,
+    /// Since when it could not be reached, if so.
+    pub failing_since: Option<UnixMillis>,
+    /// What is due, single letters before bulk (with a share for each), oldest first.
+    pub places: Vec<Place>,
+}
+
+/// Something else that is due.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Timer {
+    /// Recipients of the item ended and the sender is to be told ([`OutboundCommand::Report`]).
+    End {
+        /// The item.
+        item: u64,
+    },
+    /// The sender is to be told of the delay.
+    Delay {
+        /// The item.
+        item: u64,
+    },
+    /// See whether the destination answers ([`OutboundCommand::Destination`]).
+    Probe {
+        /// Which.
+        destination: String,
+    },
+    /// A lease has ended ([`OutboundCommand::TakeOver`]).
+    Lease {
+        /// Which.
+        epoch: u64,
+    },
+    /// Ended items may be forgotten ([`OutboundCommand::Forget`]).
+    Forget,
+}
+
+/// Which items an operator means. What is `None` does not restrict.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Filter {
+    /// This destination.
+    pub destination: Option<String>,
+    /// This sender.
+    pub sender: Option<ReversePath>,
+    /// A recipient of this address.
+    pub recipient: Option<Address>,
+    /// Items that ended too (kept for the trace); otherwise only what is not ended.
+    pub ended: bool,
+}
+
+/// A question about the outbound queue.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum OutboundQuery {
+    /// What is due. Destinations take turns: `after` is the last one of the page before.
+    Due {
+        /// The asker's clock.
+        now: UnixMillis,
+        /// Ascending after this destination, then from the beginning.
+        after: Option<String>,
+        /// At most so many destinations (1 to 1,000).
+        destinations_max: u32,
+        /// At most so many recipients of each (1 to 1,000).
+        rows_max: u32,
+    },
+    /// Other work that is due.
+    Timers {
+        /// The asker's clock.
+        now: UnixMillis,
+        /// At most so many (1 to 1,000).
+        rows_max: u32,
+    },
+    /// One item.
+    Item(u64),
+    /// Items, newest first, before `before`.
+    Items {
+        /// Which.
+        filter: Filter,
+        /// The last one of the page before.
+        before: Option<u64>,
+        /// At most so many (1 to 1,000); a page looks at no more than 10,000 items, so it may be shorter.
+        rows_max: u32,
+    },
+    /// The items of a Message-ID, newest first, at most 100.
+    ByMessageId(String),
+    /// The content of an item that is not ended, for reading.
+    Content(u64),
+    /// Counts.
+    Depth,
+}
+
+/// Counts of the outbound queue of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct OutboundDepth {
+    /// Items that have recipients without an end.
+    pub items: u64,
+    /// Recipients that wait.
+    pub waiting: u64,
+    /// Recipients that workers have.
+    pub taken: u64,
+    /// Recipients that operators hold.
+    pub held: u64,
+    /// Uncertain repeats since the group exists.
+    pub uncertain: u64,
+    /// Recipients delivered since the group exists.
+    pub delivered: u64,
+    /// Recipients failed since the group exists.
+    pub failed: u64,
+    /// Recipients taken over from ended leases since the group exists.
+    pub taken_over: u64,
+    /// When the oldest item without an end came.
+    pub oldest: Option<UnixMillis>,
+    /// The earliest time at which anything of the group is due.
+    pub next_due: Option<UnixMillis>,
+}
+
+/// What the outbound queue answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum OutboundAnswer {
+    /// To `Due`; the last destination looked at, to go on after, `None` at the end.
+    Due(Vec<DueDestination>, Option<String>),
+    /// To `Timers`.
+    Timers(Vec<Timer>),
+    /// To `Item`.
+    Item(Option<Box<ItemView>>),
+    /// To `Items` and `ByMessageId`.
+    Items(Vec<ItemView>),
+    /// To `Content`.
+    Content(Option<Box<NewMessage>>),
+    /// To `Depth`.
+    Depth(OutboundDepth),
+}

@@ -25,8 +25,7 @@ const SHOWN_BY: [(&str, &str, &str); 40] = [
     ("AUTH=PLAIN", "login", "every_mechanism_logs_in_through_every_protocol"),
     ("AUTH=LOGIN", "login", "every_mechanism_logs_in_through_every_protocol"),
     ("AUTH=SCRAM-SHA-256", "login", "every_mechanism_logs_in_through_every_protocol"),
-    // Python has no exporter: the exchange itself is held by the gateway's own tests, the downgrade by this one.
-    ("AUTH=SCRAM-SHA-256-PLUS", "login", "every_mechanism_logs_in_through_every_protocol"),
+    ("AUTH=SCRAM-SHA-256-PLUS", "channel_binding", "rfc_9266_a_login_bound_to_its_connection_succeeds"),
     ("IDLE", "imap_sessions", "idle_wakes_for_flags_expunges_and_mail"),
     ("CHILDREN", "imap_mailboxes", "rfc_5258_list_extended_selects_and_returns"),
     ("UIDPLUS", "imap_messages", "rfc_4315_copy_and_move_map_old_uids_to_new_ones"),

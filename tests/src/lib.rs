@@ -8,4 +8,5 @@ pub mod dialogue;
 pub mod imap;
 pub mod ledger;
 pub mod random;
+pub mod release;
 pub mod server;

@@ -73,6 +73,18 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts a server on a data directory as an archive (gzipped tar of `data/`) holds it.
+    pub fn start_on(archive: &Path) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("securanet-").tempdir()?;
+        make_certificate(folder.path())?;
+        let mut unpack = Command::new("tar");
+        unpack.arg("-xzf").arg(archive).arg("-C").arg(folder.path());
+        must(unpack, "")?;
+        let mut server = Self { folder, child: None, extra: String::new(), wrapper: Vec::new() };
+        server.restart()?;
+        Ok(server)
+    }
+
     /// Adds an account of the test domain.
     pub fn add_account(&self, local: &str) -> anyhow::Result<()> {
         self.cli(&["account", "add", &address(local)], &format!("{PASSWORD}\n")).map(drop)

@@ -67,6 +67,8 @@ fn kind_text(kind: Kind) -> String {
         Kind::Boolean => "true or false".to_owned(),
         Kind::Number { min, max } => format!("{min} to {max}"),
         Kind::Word(words) => words.join(" or "),
+        Kind::Durations { count_max: 1, .. } => "a time such as 4h, or empty".to_owned(),
+        Kind::Durations { count_min, count_max, .. } => format!("{count_min} to {count_max} times such as 15m,2h,1d"),
     }
 }
 

@@ -28,3 +28,6 @@ pub const ALIAS_DEPTH_MAX: usize = 16;
 pub const TOMBSTONES_PER_MAILBOX_MAX: u64 = 50_000;
 /// Entries of an account's change log; older ones are forgotten (JMAP: cannotCalculateChanges).
 pub const CHANGES_PER_ACCOUNT_MAX: u64 = 100_000;
+/// A lease of the outbound queue lives so long after it was granted or renewed, on its group's clock; its holder counts
+/// on its own clock from before it asked, less a second.
+pub const OUTBOUND_LEASE_MILLIS: u64 = 6_000;

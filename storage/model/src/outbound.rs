@@ -557,8 +557,9 @@ pub enum OutboundAnswer {
     Timers(Vec<Timer>),
     /// To `Item`.
     Item(Option<Box<ItemView>>),
-    /// To `Items` and `ByMessageId`.
-    Items(Vec<ItemView>),
+    /// To `Items` and `ByMessageId`; the last item looked at, to go on before, `None` at the end. A page may be empty
+    /// and still not be the last.
+    Items(Vec<ItemView>, Option<u64>),
     /// To `Content`.
     Content(Option<Box<NewMessage>>),
     /// To `Depth`.

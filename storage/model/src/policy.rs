@@ -21,6 +21,40 @@ pub enum Kind {
     },
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Times separated by commas, each a whole number with its unit: `15m,2h,1d,3d`. See [`seconds_of`].
+    Durations {
+        /// Fewest of them.
+        count_min: usize,
+        /// Most of them.
+        count_max: usize,
+        /// Longest of them, in seconds; the shortest is one second.
+        seconds_max: u32,
+    },
+}
+
+/// The seconds of a list of times such as `15m,2h,1d,3d`: whole numbers with one of the units `s`, `m`, `h`, `d`, separated
+/// by commas. An empty text is an empty list; `None` when it is no such list or a time is longer than `u32` holds.
+#[must_use]
+pub fn seconds_of(list: &str) -> Option<Vec<u32>> {
+    if list.trim().is_empty() {
+        return Some(Vec::new());
+    }
+    list.split(',').map(|time| seconds_of_one(time.trim())).collect()
+}
+
+fn seconds_of_one(time: &str) -> Option<u32> {
+    let unit_seconds = match time.chars().last()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let digits = &time[..time.len() - 1];
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u32>().ok()?.checked_mul(unit_seconds)
 }
 
 /// Where a policy may be set.
@@ -53,6 +87,9 @@ pub struct Policy {
     pub about: &'static str,
 }
 
+/// No pause between two tries is longer: 30 days.
+const RETRY_SECONDS_MAX: u32 = 30 * 86_400;
+
 /// All policies, sorted by key.
 pub const CATALOGUE: &[Policy] = &[
     Policy {
@@ -72,6 +109,33 @@ pub const CATALOGUE: &[Policy] = &[
         per_domain: true,
         per_account: false,
         about: "whether a SCRAM-SHA-256 verifier is kept beside the argon2id one when a password is set",
+    },
+    Policy {
+        key: "queue.no_such_domain_retry_after",
+        kind: Kind::Durations { count_min: 0, count_max: 32, seconds_max: RETRY_SECONDS_MAX },
+        unit: "",
+        default: "5m,10m,15m,30m",
+        per_domain: true,
+        per_account: true,
+        about: "the pauses before the retries of mail for a domain that does not exist; after the last one it is returned",
+    },
+    Policy {
+        key: "queue.retry_after",
+        kind: Kind::Durations { count_min: 0, count_max: 32, seconds_max: RETRY_SECONDS_MAX },
+        unit: "",
+        default: "15m,2h,1d,3d",
+        per_domain: true,
+        per_account: true,
+        about: "the pauses before the retries of mail that a destination did not take; after the last one it is returned",
+    },
+    Policy {
+        key: "queue.warn_after",
+        kind: Kind::Durations { count_min: 0, count_max: 1, seconds_max: RETRY_SECONDS_MAX },
+        unit: "",
+        default: "4h",
+        per_domain: true,
+        per_account: true,
+        about: "how long a message may wait until its sender is told of the delay; empty: never",
     },
     Policy {
         key: "smtp.over_quota_reply",
@@ -141,6 +205,13 @@ impl Policy {
                 format!("a number from {min} to {max} {}", self.unit),
             ),
             Kind::Word(words) => (words.contains(&value), format!("one of {}", words.join(", "))),
+            Kind::Durations { count_min, count_max, seconds_max } => (
+                seconds_of(value).is_some_and(|times| {
+                    (count_min..=count_max).contains(&times.len())
+                        && times.iter().all(|seconds| (1..=seconds_max).contains(seconds))
+                }),
+                format!("{count_min} to {count_max} times of 1s to {}d, such as 15m,2h,1d", seconds_max / 86_400),
+            ),
         };
         if fits {
             Ok(())
@@ -168,5 +239,35 @@ mod tests {
         assert_eq!(scram, Some(Err(PolicyError::Scope("login.scram".to_owned()))));
         let reply = find("smtp.over_quota_reply").map(|policy| policy.check(Scope::Cluster, "500"));
         assert!(matches!(reply, Some(Err(PolicyError::Value { .. }))));
+    }
+
+    #[test]
+    fn a_list_of_times_is_numbers_with_units() {
+        let cases: [(&str, Option<&[u32]>); 10] = [
+            ("15m,2h,1d,3d", Some(&[900, 7200, 86_400, 259_200])),
+            (" 1s , 10s", Some(&[1, 10])),
+            ("", Some(&[])),
+            ("4h", Some(&[14_400])),
+            ("15", None),
+            ("m", None),
+            ("-1m", None),
+            ("1m,", None),
+            ("1w", None),
+            ("99999999d", None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(seconds_of(text).as_deref(), seconds, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_is_bounded_in_number_and_length() {
+        let check = |key: &str, value: &str| find(key).map(|policy| policy.check(Scope::Cluster, value).is_ok());
+        assert_eq!(check("queue.retry_after", "1s,1s,1s,1s"), Some(true));
+        assert_eq!(check("queue.retry_after", "0s"), Some(false));
+        assert_eq!(check("queue.retry_after", "31d"), Some(false));
+        assert_eq!(check("queue.retry_after", &["1s"; 33].join(",")), Some(false));
+        assert_eq!(check("queue.warn_after", ""), Some(true));
+        assert_eq!(check("queue.warn_after", "1h,2h"), Some(false));
     }
 }

@@ -8,6 +8,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use cargo_metadata::MetadataCommand;
@@ -16,33 +17,57 @@ use securanet_tests::{
     server::{Server, address},
 };
 
-/// Fewer than this, and something was not found.
-const MESSAGES_MIN: usize = 150;
+/// What each source has at least; fewer, and something was not found.
+const PARSER_MESSAGES_MIN: usize = 110;
+const PYTHON_MESSAGES_MIN: usize = 45;
+
+fn in_maildir(path: &Path) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with("cur") || folder.ends_with("new"))
+}
 
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files_below(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "eml" || extension == "txt") {
+        } else if path.extension().is_some_and(|extension| extension == "eml" || extension == "txt")
+            || in_maildir(&path)
+        {
             found.push(path);
         }
     }
 }
 
-fn corpus() -> Vec<(String, Vec<u8>)> {
+/// The test messages of the `mail-parser` crate.
+fn parser_messages() -> Vec<PathBuf> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let metadata = MetadataCommand::new().manifest_path(manifest).exec().expect("cargo metadata");
     let parser = metadata.packages.iter().find(|package| package.name.as_str() == "mail-parser").expect("mail-parser");
-    let folder = parser.manifest_path.parent().expect("folder").join("resources");
     let mut files = Vec::new();
-    files_below(folder.as_std_path(), &mut files);
+    files_below(parser.manifest_path.parent().expect("folder").join("resources").as_std_path(), &mut files);
+    files
+}
+
+/// The test messages of Python's `email`. Debian has them in a package of their own, for its own Python only.
+fn python_messages() -> Vec<PathBuf> {
     let script = "import test.test_email, os; print(os.path.join(os.path.dirname(test.test_email.__file__), 'data'))";
-    let python = std::process::Command::new("python3").args(["-c", script]).output().unwrap();
-    let python = PathBuf::from(String::from_utf8(python.stdout).unwrap().trim());
-    if python.is_dir() {
-        files_below(&python, &mut files);
+    let mut files = Vec::new();
+    for python in ["/usr/bin/python3", "python3"] {
+        let Ok(output) = Command::new(python).args(["-c", script]).output() else { continue };
+        let folder = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+        if folder.is_dir() {
+            files_below(&folder, &mut files);
+            break;
+        }
     }
+    files
+}
+
+fn corpus() -> Vec<(String, Vec<u8>)> {
+    let (mut files, python) = (parser_messages(), python_messages());
+    assert!(files.len() >= PARSER_MESSAGES_MIN, "only {} messages of mail-parser were found", files.len());
+    assert!(python.len() >= PYTHON_MESSAGES_MIN, "only {} messages of Python were found", python.len());
+    files.extend(python);
     files.sort();
     let read =
         |path: PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), to_crlf(&fs::read(&path).unwrap()));
@@ -91,9 +116,7 @@ fn assert_trace(name: &str, trace: &[u8]) {
 #[test]
 fn real_messages_come_out_byte_for_byte() {
     let server = Server::start(&["ann", "bob", "cid"]).unwrap();
-    let corpus = corpus();
-    assert!(corpus.len() >= MESSAGES_MIN, "only {} messages were found", corpus.len());
-    let (refused, taken): (Vec<_>, Vec<_>) = corpus.into_iter().partition(|(_, message)| is_refused(message));
+    let (refused, taken): (Vec<_>, Vec<_>) = corpus().into_iter().partition(|(_, message)| is_refused(message));
     let mut imap = Dialogue::imap(server.address("imap"), "bob").unwrap();
 
     for (name, message) in &taken {

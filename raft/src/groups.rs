@@ -8,9 +8,9 @@ use std::{
 
 use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
-use securanet_blob::BlobStore;
+use securanet_blob::{BlobStore, Lease, intake::LEASE_MILLIS};
 use securanet_model::{
-    Answer, BlobId, Execute, GroupId, Query, Reply, StoreError, Token,
+    Answer, BlobId, Execute, GroupId, Query, Reply, StoreError, Token, UnixMillis,
     request::{Topic, Totals},
 };
 use tokio::{
@@ -25,6 +25,7 @@ use crate::{
     group::Group,
     log::LogStore,
     metric,
+    settings::Clock,
     state::{Effects, Replica, flush::Flusher},
     types::messages_of,
     watches::Watches,
@@ -56,6 +57,7 @@ struct Inner {
 pub(crate) struct Router {
     groups: BTreeMap<GroupId, Arc<Group>>,
     blobs: Arc<BlobStore>,
+    clock: Clock,
 }
 
 impl Router {
@@ -63,10 +65,10 @@ impl Router {
         self.groups.get(&id).ok_or(StoreError::NoGroup(id))
     }
 
-    /// Commits a request, after looking that the blobs it names are here: an entry in the log says that they are.
+    /// Commits a request, after taking hold of the blobs it names: an entry in the log says that they are here.
     pub(crate) async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
         let group = self.group(request.group)?;
-        self.check_blobs(&request)?;
+        self.hold_blobs(&request).await?;
         group.execute(request).await
     }
 
@@ -74,18 +76,27 @@ impl Router {
         self.groups.len()
     }
 
-    fn check_blobs(&self, request: &Execute) -> Result<(), StoreError> {
-        for blob in request.commands.iter().flat_map(messages_of).flat_map(|message| &message.blobs) {
-            match self.blobs.contains(blob.id) {
-                Ok(true) => {}
-                Ok(false) => {
-                    tracing::warn!(blob = %blob.id, request = %request.request, "a request names a blob that is not here");
-                    return Err(StoreError::NotFound);
-                }
-                Err(error) => return Err(StoreError::Damaged(error.to_string())),
+    /// Keeps the blobs of a request from collection until an entry names them, however long ago they were put.
+    ///
+    /// The lease outlives the request's deadline, behind which it is not proposed. From then on its entry pins the
+    /// blobs, and an entry is purged only when the rows it made are durable: no instant is without a holder.
+    async fn hold_blobs(&self, request: &Execute) -> Result<(), StoreError> {
+        let messages = request.commands.iter().flat_map(messages_of);
+        let named: Vec<BlobId> = messages.flat_map(|message| message.blobs.iter().map(|blob| blob.id)).collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let (blobs, now) = (self.blobs.clone(), (self.clock)());
+        // It may write, and then wait for a disk.
+        let held = tokio::task::spawn_blocking(move || hold_all(&blobs, &named, now)).await;
+        let missing = held.map_err(|error| StoreError::Internal(format!("holding blobs was cancelled: {error}")))??;
+        match missing {
+            None => Ok(()),
+            Some(blob) => {
+                tracing::warn!(%blob, request = %request.request, "a request names a blob that is not here");
+                Err(StoreError::NotFound)
             }
         }
-        Ok(())
     }
 
     /// Waits until the group has replayed.
@@ -98,6 +109,17 @@ impl Router {
     pub(crate) async fn query(&self, id: GroupId, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
         self.group(id)?.query(query, at_least).await
     }
+}
+
+/// Holds blobs for as long as those of a message that was just taken in; the first that is not here.
+fn hold_all(blobs: &BlobStore, named: &[BlobId], now: UnixMillis) -> Result<Option<BlobId>, StoreError> {
+    let lease = Lease { now, until: now.plus_millis(LEASE_MILLIS) };
+    for &id in named {
+        if !blobs.hold(id, lease).map_err(|error| StoreError::Damaged(error.to_string()))? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 impl Groups {
@@ -131,7 +153,7 @@ impl Groups {
         let started = try_join_all(starting).await?;
         let groups = started.into_iter().map(|group| (group.id(), Arc::new(group))).collect();
         let flusher = Flusher::new(stores.state.clone(), replicas, unflushed_bytes, settings.fatal.clone());
-        let router = Router { groups, blobs: stores.blobs.clone() };
+        let router = Router { groups, blobs: stores.blobs.clone(), clock: settings.clock.clone() };
         let inner = Inner {
             settings,
             router: Arc::new(router),

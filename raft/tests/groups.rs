@@ -9,9 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use securanet_blob::{
+    BlobError, BlobStore, Lease,
+    collect::{Collector, Reachability},
+};
 use securanet_kv::{Direction, Durability, KeyRange, KeyValue, Read, WriteBatch};
 use securanet_model::{
-    Answer, Command, Epoch, GroupId, Query, Reply, ReversePath, StoreError, Token,
+    Answer, BlobId, Command, Epoch, GroupId, Query, Reply, ReversePath, StoreError, Token, UnixMillis,
     delivery::{
         Deliver, DeliverReply, Delivered, FanOut, FanOutTarget, QueueAnswer, QueueCommand, QueueQuery, QueueReply,
         QuotaRule,
@@ -176,6 +180,88 @@ async fn a_message_whose_blob_is_not_here_is_not_proposed() {
     let before = groups.status()[1].last_log;
     assert_eq!(run(&groups, execute(1, 2, vec![deliver(7, 1, &[blob(1)])])).await, Err(StoreError::NotFound));
     assert_eq!(groups.status()[1].last_log, before);
+}
+
+/// What collection asks of the groups.
+struct Names(Groups);
+
+impl Reachability for Names {
+    type Position = ();
+
+    fn is_replayed(&self) -> bool {
+        self.0.replayed()
+    }
+
+    fn reachable(&self, blobs: &[BlobId]) -> Result<Vec<bool>, BlobError> {
+        self.0.reachable(blobs).map_err(|error| BlobError::Groups(error.to_string()))
+    }
+
+    fn position(&self) -> Result<(), BlobError> {
+        Ok(())
+    }
+
+    /// The disks of these tests lose nothing, and entries of the log are counted as naming their blobs.
+    fn is_settled(&self, (): &()) -> Result<bool, BlobError> {
+        Ok(true)
+    }
+}
+
+/// A whole pass over all blobs.
+fn collect(groups: &Groups, blobs: &BlobStore) -> u64 {
+    assert!(groups.replayed(), "nothing is collected before");
+    let (mut collector, names, mut deleted) = (Collector::new(100), Names(groups.clone()), 0);
+    loop {
+        let collected = collector.step(blobs, &names, now()).unwrap();
+        deleted += collected.blobs;
+        if collected.pass_ended {
+            return deleted;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_blob_whose_upload_took_long_is_not_collected_between_the_request_and_its_entry() {
+    let disks = Disks::new();
+    let stores = disks.stores();
+    let (late, unnamed) = (blob(1), blob(2));
+    let yesterday = UnixMillis::new(now().get() - 86_400_000);
+    for id in [late, unnamed] {
+        // Its lease and its grace are long over when the command comes that names it.
+        stores.blobs.put(id, &mut &[1_u8; 20_000][..], 20_000, Lease { now: yesterday, until: yesterday }).unwrap();
+    }
+    let mut one_at_a_time = settings(1);
+    one_at_a_time.batch.proposals_in_flight = 1;
+    let groups = Groups::open(one_at_a_time, &stores).await.unwrap();
+    groups.ready().await;
+    run(&groups, execute(1, 0, vec![provision(7)])).await.unwrap();
+
+    // The first request occupies the log, the second waits: it is in no entry yet.
+    disks.log.stalled.store(true, Ordering::SeqCst);
+    let send = |number, blobs: &[BlobId]| {
+        let (groups, request) = (groups.clone(), execute(1, number, vec![deliver(7, number, blobs)]));
+        tokio::spawn(async move { run(&groups, request).await })
+    };
+    let first = send(1, &[]);
+    while groups.status()[1].proposals_in_flight == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let second = send(2, &[late]);
+    while groups.status()[1].waiting_requests == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (named, deleted) = (groups.reachable(&[late]), collect(&groups, &stores.blobs));
+    // Before anything can fail: the log's thread waits for its disk.
+    disks.log.stalled.store(false, Ordering::SeqCst);
+    assert_eq!(named, Ok(vec![false]), "no entry and no row names it yet");
+    assert_eq!(deleted, 1, "the one that no request names");
+    for sent in [first, second] {
+        sent.await.unwrap().unwrap();
+    }
+
+    groups.flush().await.unwrap();
+    assert_eq!(collect(&groups, &stores.blobs), 0, "its message names it");
+    assert_eq!([late, unnamed].map(|id| stores.blobs.contains(id).unwrap()), [true, false]);
+    assert_eq!(groups.reachable(&[late]), Ok(vec![true]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ DEMO_DIR ?= $(HOME)/.local/share/securanet-demo
 
 BUILD_PACKAGES := gcc g++ make libclang1-14 libclang-common-14-dev
 TEST_PACKAGES := curl swaks libnet-ssleay-perl isync fetchmail mutt strace python3 libpython3.11-testsuite openssl procps \
-	util-linux bsdutils
+	util-linux bsdutils iproute2
 
 .PHONY: help demo test bench format-check lint docs build build-deps test-deps
 

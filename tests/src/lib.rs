@@ -10,3 +10,4 @@ pub mod ledger;
 pub mod random;
 pub mod release;
 pub mod server;
+pub mod world;

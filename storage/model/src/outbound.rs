@@ -179,9 +179,12 @@ pub enum Outcome {
     NoSuchDomain,
     /// A fault of ours (no route, resolver or uplink dead, rate limit, shutdown): counts nothing.
     NotTried {
-        /// Tried again after so many seconds; at most 3,600.
+        /// Tried again after so many seconds; 1 to 3,600.
         again_after: u32,
     },
+    /// The connection ended after the final dot and before its answer: the remote may have the message (RFC 1047).
+    /// Tried again 11 minutes after the dot; from a recipient's second time on it counts as a failure too.
+    Uncertain,
 }
 
 /// What is known of one attempt, for bounces and the trace.
@@ -318,6 +321,8 @@ pub struct Taken {
     pub attempt: u32,
     /// The recipient.
     pub recipient: OutboundRecipient,
+    /// How the attempt before ended, where that is known: after `NoSuchDomain` no cached answer is good enough.
+    pub last: Option<Outcome>,
 }
 
 /// What a change of the outbound queue answers.
@@ -352,8 +357,10 @@ pub enum OutboundReply {
     Operated(Vec<bool>),
     /// To `Report`.
     Reported,
-    /// No such item.
+    /// No such item; to `Report` also: not all of these recipients are to be told that now. Nothing was done.
     NoItem,
+    /// The command breaks a bound that this vocabulary states: nothing was done. A fault of whoever sent it.
+    OutOfBounds,
 }
 
 /// Where a recipient is.
@@ -403,6 +410,8 @@ pub struct RecipientView {
     pub uncertain: u32,
     /// The sender was told of the delay.
     pub delay_told: bool,
+    /// When the sender is to be told of the delay; `None`: was told, or is not to be.
+    pub delay_due: Option<UnixMillis>,
     /// The sender was told of the end, or nobody is to be told.
     pub end_told: bool,
     /// The attempts, oldest first: the first one and the last fifteen.
@@ -439,8 +448,19 @@ pub struct DueDestination {
     pub destination: String,
     /// Since when it could not be reached, if so.
     pub failing_since: Option<UnixMillis>,
-    /// What is due, single letters before bulk (with a share for each), oldest first.
+    /// What is due, oldest first: four single letters, then one of a bulk mailing, and so on.
     pub places: Vec<Place>,
+    /// How many of `places` are single letters.
+    pub letters: u32,
+}
+
+/// Where a page of due destinations ended. Only the queue reads it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DueCursor {
+    /// The last one looked at among destinations with single letters, with the due time it had.
+    pub letters: Option<(UnixMillis, String)>,
+    /// The same among those with bulk.
+    pub bulk: Option<(UnixMillis, String)>,
 }
 
 /// Something else that is due.
@@ -486,15 +506,15 @@ pub struct Filter {
 /// A question about the outbound queue.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum OutboundQuery {
-    /// What is due. Destinations take turns: `after` is the last one of the page before.
+    /// What is due. Destinations take turns, four with single letters, then one with bulk, longest due first.
     Due {
         /// The asker's clock.
         now: UnixMillis,
-        /// Ascending after this destination, then from the beginning.
-        after: Option<String>,
+        /// As the page before said; `None`: from the beginning.
+        after: Option<DueCursor>,
         /// At most so many destinations (1 to 1,000).
         destinations_max: u32,
-        /// At most so many recipients of each (1 to 1,000).
+        /// At most so many recipients of each (1 to 1,000); a page has no more than 10,000 in all.
         rows_max: u32,
     },
     /// Other work that is due.
@@ -521,6 +541,8 @@ pub enum OutboundQuery {
     Content(u64),
     /// Counts.
     Depth,
+    /// One item without its recipients: what an attempt needs to know. Answered as `Item`.
+    Envelope(u64),
 }
 
 /// Counts of the outbound queue of a group.
@@ -546,16 +568,18 @@ pub struct OutboundDepth {
     pub oldest: Option<UnixMillis>,
     /// The earliest time at which anything of the group is due.
     pub next_due: Option<UnixMillis>,
+    /// Recipients failed of messages without a sender since the group exists: nobody was told (double bounces).
+    pub double_bounces: u64,
 }
 
 /// What the outbound queue answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum OutboundAnswer {
-    /// To `Due`; the last destination looked at, to go on after, `None` at the end.
-    Due(Vec<DueDestination>, Option<String>),
+    /// To `Due`; where to go on after, `None` at the end.
+    Due(Vec<DueDestination>, Option<DueCursor>),
     /// To `Timers`.
     Timers(Vec<Timer>),
-    /// To `Item`.
+    /// To `Item` and `Envelope`.
     Item(Option<Box<ItemView>>),
     /// To `Items` and `ByMessageId`; the last item looked at, to go on before, `None` at the end. A page may be empty
     /// and still not be the last.

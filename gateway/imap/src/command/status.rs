@@ -4,7 +4,7 @@ use securanet_gateway::model::{Uid, account::MailboxInfo, account::UidSet};
 
 use crate::{
     grammar::{command::MailboxArg, status::StatusItem},
-    mailbox::Account,
+    mailbox::{Account, STATE_ROWS_MAX},
     response::{Code, Stop, Tagged},
     session::Session,
 };
@@ -43,12 +43,17 @@ pub(crate) async fn respond(
 /// Messages above the last UID that a session was told of. Where no session was told of any, that is all.
 async fn recent(session: &mut Session, account: &Account, info: &MailboxInfo) -> Result<u32, Stop> {
     let told = session.service.recents.told(account.id(), info.id);
-    let count = if told.next() >= info.uid_next {
-        0
-    } else if told == Uid::new(0) {
-        usize::try_from(info.messages).unwrap_or(usize::MAX)
-    } else {
-        account.states(info.id, UidSet::from_ranges([(told.next(), Uid::new(u32::MAX))])).await?.len()
-    };
+    if told == Uid::new(0) {
+        return Ok(u32::try_from(info.messages).unwrap_or(u32::MAX));
+    }
+    let (mut from, mut count) = (told.next(), 0);
+    while from < info.uid_next {
+        let page = account.states(info.id, UidSet::from_ranges([(from, Uid::new(u32::MAX))])).await?;
+        count += page.len();
+        match page.last() {
+            Some(last) if page.len() >= STATE_ROWS_MAX as usize => from = last.uid.next(),
+            _ => break,
+        }
+    }
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }

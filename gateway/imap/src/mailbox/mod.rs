@@ -11,7 +11,7 @@ mod selection;
 mod sync;
 mod view;
 
-pub(crate) use account::{Account, out_of_turn};
+pub(crate) use account::{Account, STATE_ROWS_MAX, out_of_turn};
 pub(crate) use recent::Recents;
 pub(crate) use selection::{Selection, intersection, uid_set};
 pub(crate) use view::View;

@@ -1,6 +1,7 @@
 //! RFC 9051 6.3.1 to 6.3.3, 6.4.1, 6.4.2: SELECT, EXAMINE, CLOSE, UNSELECT, ENABLE; RFC 3501 `\Recent`.
 
 use super::Server;
+use crate::mailbox::STATE_ROWS_MAX;
 
 #[tokio::test]
 async fn rfc_9051_6_3_2_select_tells_the_mailbox() {
@@ -52,6 +53,18 @@ async fn rfc_3501_2_3_2_recent_is_told_once_and_costs_no_commit() {
     second.check("NOOP", &["* 2 EXISTS", "* 1 RECENT", "OK Done"]).await;
     first.check("NOOP", &["* 2 EXISTS", "* 1 RECENT", "OK Done"]).await;
     assert_eq!(server.store.commits(), 0);
+}
+
+#[tokio::test]
+async fn rfc_3501_6_3_10_recent_of_status_counts_beyond_a_page() {
+    let server = Server::new();
+    server.store.deliver("Subject: one\r\n\r\nx\r\n");
+    let mut client = server.login().await;
+    client.ok("SELECT INBOX").await;
+    client.ok("CLOSE").await;
+    server.store.fill(STATE_ROWS_MAX as usize + 2);
+    let expected = format!("* STATUS INBOX (RECENT {})", STATE_ROWS_MAX + 2);
+    client.check("STATUS INBOX (RECENT)", &[&expected, "OK..."]).await;
 }
 
 #[tokio::test]

@@ -49,4 +49,6 @@ pub mod adr {
     pub mod adr_0015_an_account_is_removed_in_three_steps {}
     #[doc = include_str!("adr/0016-renaming-and-uidvalidity.md")]
     pub mod adr_0016_renaming_and_uidvalidity {}
+    #[doc = include_str!("adr/0017-utf8-headers-for-old-clients.md")]
+    pub mod adr_0017_utf8_headers_for_old_clients {}
 }

@@ -68,6 +68,10 @@ pub enum Table {
     Referrer = 0x19,
     /// `scope u8 | id u64 | policy text`: a policy's value.
     Policy = 0x1a,
+    /// `account u64 | kind u8 | domain text 0 | local part text`: a grant of sending.
+    SendingGrant = 0x1f,
+    /// `name text`: a relay grant.
+    RelayGrant = 0x20,
 
     // ---- Queue and fan-in: queue/, fanin.rs.
     /// No field: the next item's number and the depths.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AccountId, Address, AppPasswordId, DomainId, DomainName, Epoch, GroupId, TenantId, UnixMillis,
     policy::{PolicyError, Scope},
+    sending::{Grant, RelayGrant, SenderRight},
 };
 
 /// Sums allowed to an account or a domain; `None` is no limit.
@@ -249,6 +250,18 @@ pub enum DirectoryCommand {
         /// Its value.
         value: Option<String>,
     },
+    /// Lets an account send as an address of ours, or as each of a domain of ours. A repeat changes nothing. The
+    /// grant goes with the account, with the address, or with the domain.
+    GrantSending(Grant),
+    /// Takes that back.
+    RevokeSending(Grant),
+    /// Lets devices submit mail without logging in, or replaces what the grant of this name says.
+    PutRelay(RelayGrant),
+    /// Takes that back.
+    DeleteRelay {
+        /// Which.
+        name: String,
+    },
 }
 
 /// What a change of the directory answers.
@@ -355,6 +368,12 @@ pub enum DirectoryQuery {
     Policy(String, Scope),
     /// All policies that were set.
     Policies,
+    /// Whether an account may send as an address.
+    SenderRight(AccountId, Address),
+    /// What an account may send as besides its own addresses.
+    SendingGrants(AccountId),
+    /// All relay grants, sorted by name.
+    RelayGrants,
 }
 
 /// One mailbox owner that an address leads to.
@@ -436,4 +455,10 @@ pub enum DirectoryAnswer {
     Policy(Option<(String, Option<Scope>)>),
     /// To `Policies`: key, scope, value.
     Policies(Vec<(String, Scope, String)>),
+    /// To `SenderRight`.
+    SenderRight(SenderRight),
+    /// To `SendingGrants`.
+    SendingGrants(Vec<Grant>),
+    /// To `RelayGrants`.
+    RelayGrants(Vec<RelayGrant>),
 }

@@ -20,6 +20,7 @@ pub mod outbound;
 pub mod policy;
 pub mod record;
 pub mod request;
+pub mod sending;
 pub mod summary;
 pub mod time;
 

@@ -155,6 +155,33 @@ pub const CATALOGUE: &[Policy] = &[
         per_account: true,
         about: "whether user+folder@domain is delivered into that folder when it exists",
     },
+    Policy {
+        key: "submission.hide_client",
+        kind: Kind::Boolean,
+        unit: "",
+        default: "false",
+        per_domain: true,
+        per_account: true,
+        about: "whether the Received field of submitted mail leaves out where the client is",
+    },
+    Policy {
+        key: "submission.messages_per_hour",
+        kind: Kind::Number { min: 0, max: 1_000_000 },
+        unit: "messages",
+        default: "1000",
+        per_domain: true,
+        per_account: true,
+        about: "messages that an account may submit in an hour at each gateway; 0: as many as it likes",
+    },
+    Policy {
+        key: "submission.recipients_per_hour",
+        kind: Kind::Number { min: 0, max: 10_000_000 },
+        unit: "recipients",
+        default: "2000",
+        per_domain: true,
+        per_account: true,
+        about: "recipients that an account may send to in an hour at each gateway; 0: as many as it likes",
+    },
 ];
 
 /// Why a policy cannot be set so.

@@ -12,7 +12,7 @@ use securanet_model::{
 use super::{
     Failure, Outcome,
     addresses::{self, AddressRow},
-    aliases, cluster, credentials, policies, references,
+    aliases, cluster, credentials, grants, policies, references,
 };
 use crate::{
     EngineError,
@@ -115,6 +115,7 @@ pub(super) fn delete(tx: &mut Tx<'_>, id: AccountId) -> Outcome {
     addresses::free(tx, &account.address);
     references::address_is_gone(tx, &account.address)?;
     policies::forget(tx, Scope::Account(id));
+    grants::forget(tx, id)?;
     credentials::forget(tx, id);
     let key = tx.key(Table::Account).u64(id.get());
     tx.delete(key);

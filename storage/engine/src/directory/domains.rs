@@ -7,9 +7,10 @@ use securanet_model::{
     Address, DomainId, DomainName, TenantId,
     directory::{DirectoryRefusal, DirectoryReply, Domain, Quota},
     policy::Scope,
+    sending::ANY_LOCAL_PART,
 };
 
-use super::{Failure, Outcome, addresses, cluster, policies, references};
+use super::{Failure, Outcome, addresses, cluster, policies, references, relays};
 use crate::{
     EngineError,
     keys::{Key, Table},
@@ -65,6 +66,11 @@ pub(super) fn delete(tx: &mut Tx<'_>, name: &DomainName) -> Outcome {
     }
     replace_catch_all(tx, &mut domain, None);
     policies::forget(tx, Scope::Domain(domain.id));
+    // Only grants for each of its addresses can still name it.
+    if let Ok(any) = Address::new(ANY_LOCAL_PART, name.clone()) {
+        references::address_is_gone(tx, &any)?;
+    }
+    relays::lose_domain(tx, name)?;
     let key = name_key(&tx.view(), name);
     tx.delete(key);
     let key = tx.key(Table::Domain).u32(domain.id.get());

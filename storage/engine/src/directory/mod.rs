@@ -18,10 +18,12 @@ mod check;
 mod cluster;
 mod credentials;
 mod domains;
+mod grants;
 mod lists;
 mod pages;
 mod policies;
 mod references;
+mod relays;
 mod resolve;
 
 use securanet_model::{
@@ -104,6 +106,10 @@ fn run(tx: &mut Tx<'_>, clock: UnixMillis, command: &DirectoryCommand) -> Outcom
         C::PutList(list) => lists::put(tx, list),
         C::DeleteList { address } => lists::delete(tx, address),
         C::SetPolicy { key, scope, value } => policies::set(tx, key, *scope, value.as_deref()),
+        C::GrantSending(grant) => grants::add(tx, grant),
+        C::RevokeSending(grant) => grants::revoke(tx, grant),
+        C::PutRelay(relay) => relays::put(tx, relay),
+        C::DeleteRelay { name } => relays::delete(tx, name),
     }
 }
 
@@ -126,6 +132,9 @@ pub(crate) fn answer(view: &ReadView<'_>, query: &DirectoryQuery) -> Result<Dire
         Q::List(address) => A::List(lists::get(view, address)?),
         Q::Policy(key, scope) => A::Policy(policies::effective(view, key, *scope)?),
         Q::Policies => A::Policies(policies::all(view)?),
+        Q::SenderRight(account, address) => A::SenderRight(grants::right(view, *account, address)?),
+        Q::SendingGrants(account) => A::SendingGrants(grants::of(view, *account)?),
+        Q::RelayGrants => A::RelayGrants(relays::all(view)?),
     })
 }
 

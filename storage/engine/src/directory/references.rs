@@ -1,19 +1,19 @@
-//! Who names an address: aliases as their target, lists as member or owner, domains as catch-all.
+//! Who names an address: aliases as their target, lists as member or owner, domains as catch-all, grants of sending.
 //!
 //! One row per naming, under the address *as it was written*: a member `ann+work` is named there and not at
 //! `ann`. When an address goes, what named it goes or loses it, so that nothing names an address that leads
 //! nowhere, and nobody who is given a freed address later inherits its lists. `ann+work` goes with `ann` unless
 //! it is an address of its own.
 //!
-//! Key: `domain text 0 | local part text 0 | kind u8 | who`; `who` is an address as in [`Table::Address`], or
-//! the domain's id.
+//! Key: `domain text 0 | local part text 0 | kind u8 | who`; `who` is an address as in [`Table::Address`], the
+//! domain's id, or the account's id and the kind of its grant.
 
 use std::ops::ControlFlow;
 
 use securanet_kv::Direction;
-use securanet_model::{Address, DomainId, DomainName};
+use securanet_model::{AccountId, Address, DomainId, DomainName, sending::GrantKind};
 
-use super::{addresses, aliases, domains, lists};
+use super::{addresses, aliases, domains, grants, lists};
 use crate::{
     EngineError,
     keys::{Fields, Key, Table},
@@ -31,6 +31,8 @@ pub(super) enum Referrer {
     Owner(Address),
     /// This domain, as its catch-all.
     CatchAll(DomainId),
+    /// This account's grant to send as it; the local part `*` is named there as any other.
+    Grant(AccountId, GrantKind),
 }
 
 /// An address as it was named, and by whom.
@@ -79,6 +81,7 @@ pub(super) fn address_is_gone(tx: &mut Tx<'_>, address: &Address) -> Result<(), 
                 Referrer::Member(list) => lists::lose_member(tx, &list, &target)?,
                 Referrer::Owner(list) => lists::lose_owner(tx, &list)?,
                 Referrer::CatchAll(domain) => domains::lose_catch_all(tx, domain)?,
+                Referrer::Grant(account, kind) => grants::lose(tx, account, &target, kind),
             }
         }
     }
@@ -104,6 +107,15 @@ fn parse(mut fields: Fields<'_>) -> Result<Reference, EngineError> {
     let kind = fields.u8()?;
     if kind == 4 {
         return Ok(Reference { target, by: Referrer::CatchAll(DomainId::new(fields.u32()?)) });
+    }
+    if kind == 5 {
+        let account = AccountId::new(fields.u64()?);
+        let kind = match fields.u8()? {
+            1 => GrantKind::SendAs,
+            2 => GrantKind::OnBehalf,
+            _ => return Err(damaged("a grant is of no kind that there is")),
+        };
+        return Ok(Reference { target, by: Referrer::Grant(account, kind) });
     }
     let domain = fields.text()?;
     let local = std::str::from_utf8(fields.rest()).map_err(|_| damaged("a referrer is no text"))?;
@@ -133,5 +145,14 @@ fn key(tx: &Tx<'_>, target: &Address, by: &Referrer) -> Key {
         Referrer::Member(who) => key.u8(2).address(who),
         Referrer::Owner(who) => key.u8(3).address(who),
         Referrer::CatchAll(domain) => key.u8(4).u32(domain.get()),
+        Referrer::Grant(account, kind) => key.u8(5).u64(account.get()).u8(grant_kind(*kind)),
+    }
+}
+
+/// A grant's kind as keys have it.
+pub(super) const fn grant_kind(kind: GrantKind) -> u8 {
+    match kind {
+        GrantKind::SendAs => 1,
+        GrantKind::OnBehalf => 2,
     }
 }

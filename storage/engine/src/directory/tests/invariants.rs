@@ -11,6 +11,7 @@ use securanet_model::{
     directory::{Account, Alias, Domain, List},
     limits::{ALIAS_DEPTH_MAX, GROUP_MEMBERS_MAX},
     record,
+    sending::{ANY_LOCAL_PART, Grant},
 };
 use serde::de::DeserializeOwned;
 
@@ -80,10 +81,18 @@ fn every_name_leads_somewhere(
     for domain in domains {
         named.extend(domain.catch_all.iter().map(|target| (target.clone(), Referrer::CatchAll(domain.id))));
     }
+    let grants: Vec<Grant> = all(view, Table::SendingGrant);
+    named.extend(grants.into_iter().map(|grant| (grant.address, Referrer::Grant(grant.account, grant.kind))));
     for (target, by) in &named {
-        let found = addresses::find(view, target).unwrap();
+        let found = match by {
+            Referrer::Grant(..) if target.local() == ANY_LOCAL_PART => {
+                assert!(domains.iter().any(|domain| domain.name == *target.domain()), "{target} after {after}");
+                Some(target.clone())
+            }
+            _ => addresses::find(view, target).unwrap().map(|found| found.address),
+        };
         let found = found.unwrap_or_else(|| panic!("{by:?} names {target}, which leads nowhere, after {after}"));
-        let references = references::to(view, &found.address).unwrap();
+        let references = references::to(view, &found).unwrap();
         let known = references.iter().any(|reference| reference.target == *target && reference.by == *by);
         assert!(known, "{target} does not know that {by:?} names it after {after}");
     }

@@ -1,0 +1,224 @@
+//! Who may send as whom, and which devices may relay without logging in.
+//!
+//! Nothing may by default: an account sends as its own addresses, and only a session that has logged in sends to
+//! the world. A grant is one exception, named and listed.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AccountId, Address, DomainName};
+
+/// The local part that means each address of a domain, in grants.
+pub const ANY_LOCAL_PART: &str = "*";
+/// Grants of one account.
+pub const GRANTS_PER_ACCOUNT_MAX: usize = 100;
+/// Relay grants of a cluster.
+pub const RELAYS_MAX: usize = 100;
+/// Networks, senders and recipient domains of one relay grant, of each.
+pub const RELAY_ENTRIES_MAX: usize = 100;
+
+/// How an account may send as an address that is not its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum GrantKind {
+    /// As if the address were its own.
+    SendAs,
+    /// On its behalf: a Sender field names the account (RFC 5322 3.6.2).
+    OnBehalf,
+}
+
+/// An account may send as an address of ours, or as each one of a domain of ours.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grant {
+    /// Who may.
+    pub account: AccountId,
+    /// As whom; the local part [`ANY_LOCAL_PART`] means each address of the domain.
+    pub address: Address,
+    /// How.
+    pub kind: GrantKind,
+}
+
+/// Whether an account may send as an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum SenderRight {
+    /// The address leads to the account alone, or is a list that it owns.
+    Own,
+    /// By a grant.
+    SendAs,
+    /// By a grant, and a Sender field must say who did.
+    OnBehalf,
+    /// It may not.
+    Refused,
+}
+
+/// Where a device may send to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RelayRecipients {
+    /// Anywhere.
+    Anybody,
+    /// These domains, besides ours; at most [`RELAY_ENTRIES_MAX`].
+    Domains(Vec<DomainName>),
+}
+
+/// Devices that cannot log in (printers, monitoring) may submit mail from these networks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RelayGrant {
+    /// What the operator calls it: 1 to 64 letters, digits, `-`, `_`, `.`.
+    pub name: String,
+    /// From where; 1 to [`RELAY_ENTRIES_MAX`].
+    pub networks: Vec<Network>,
+    /// As whom, in envelope and From; addresses in domains of ours, the local part [`ANY_LOCAL_PART`] means each
+    /// of the domain; 1 to [`RELAY_ENTRIES_MAX`].
+    pub senders: Vec<Address>,
+    /// To whom.
+    pub recipients: RelayRecipients,
+    /// Recipients in an hour, all devices of the grant together; at least 1.
+    pub recipients_per_hour: u32,
+}
+
+impl Grant {
+    /// Whether it covers an address.
+    #[must_use]
+    pub fn covers(&self, address: &Address) -> bool {
+        matches_pattern(&self.address, address)
+    }
+}
+
+impl RelayGrant {
+    /// Whether its devices may be at this address.
+    #[must_use]
+    pub fn is_from(&self, peer: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(peer))
+    }
+
+    /// Whether its devices may send as this address.
+    #[must_use]
+    pub fn may_send_as(&self, address: &Address) -> bool {
+        self.senders.iter().any(|sender| matches_pattern(sender, address))
+    }
+
+    /// Whether its devices may send to a domain that is not ours.
+    #[must_use]
+    pub fn may_send_to(&self, domain: &DomainName) -> bool {
+        match &self.recipients {
+            RelayRecipients::Anybody => true,
+            RelayRecipients::Domains(domains) => domains.contains(domain),
+        }
+    }
+}
+
+fn matches_pattern(pattern: &Address, address: &Address) -> bool {
+    pattern == address || pattern.local() == ANY_LOCAL_PART && pattern.domain() == address.domain()
+}
+
+/// A network in CIDR notation (RFC 4632); a single address is one of all its bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// Why a text is no network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a network such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.7")]
+pub struct NetworkError(String);
+
+impl Network {
+    /// Whether the address is in it. An IPv4 address mapped into IPv6 counts as the IPv4 address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        mask(address.to_canonical(), self.prefix) == self.address && same_family(self.address, address.to_canonical())
+    }
+}
+
+const fn same_family(one: IpAddr, other: IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+}
+
+fn mask(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let bits = u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(prefix))).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & bits))
+        }
+        IpAddr::V6(v6) => {
+            let bits = u128::MAX.checked_shl(128_u32.saturating_sub(u32::from(prefix))).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & bits))
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || NetworkError(text.chars().take(64).collect());
+        let (host, prefix) = match text.split_once('/') {
+            Some((host, prefix)) => (host, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = host.parse().map_err(|_| bad())?;
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(whole), |prefix| prefix.parse::<u8>().map_err(|_| bad()))?;
+        if prefix > whole {
+            return Err(bad());
+        }
+        Ok(Self { address: mask(address, prefix), prefix })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = NetworkError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_its_addresses_and_no_others() {
+        let network = |text: &str| text.parse::<Network>().unwrap();
+        let holds = |text: &str, address: &str| network(text).contains(address.parse().unwrap());
+        assert!(holds("192.0.2.77/24", "192.0.2.1") && !holds("192.0.2.0/24", "192.0.3.1"));
+        assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.8"));
+        assert!(holds("192.0.2.0/24", "::ffff:192.0.2.1"), "mapped");
+        assert!(holds("2001:db8::/32", "2001:db8:1::1") && !holds("2001:db8::/32", "2001:db9::1"));
+        assert!(holds("0.0.0.0/0", "198.51.100.1") && !holds("0.0.0.0/0", "2001:db8::1"));
+        assert!(holds("::/0", "2001:db8::1") && !holds("::/0", "192.0.2.1"));
+        assert_eq!(network("192.0.2.77/24").to_string(), "192.0.2.0/24");
+        for bad in ["", "a", "192.0.2.0/33", "192.0.2.0/-1", "2001:db8::/129", "192.0.2.0/"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_one_address_or_a_domain() {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let grant = |text: &str| Grant { account: AccountId::new(1), address: address(text), kind: GrantKind::SendAs };
+        assert!(grant("sales@example.org").covers(&address("SALES@Example.org")));
+        assert!(!grant("sales@example.org").covers(&address("ann@example.org")));
+        assert!(grant("*@example.org").covers(&address("ann@example.org")));
+        assert!(!grant("*@example.org").covers(&address("ann@a.example.org")));
+    }
+}

@@ -306,7 +306,7 @@ fn reads_much(query: &Query) -> bool {
                 | DirectoryQuery::Lists(_)
                 | DirectoryQuery::Policies
         ),
-        Query::Queue(query) => matches!(query, QueueQuery::Pending { .. }),
+        Query::Queue(query) => matches!(query, QueueQuery::Pending { .. } | QueueQuery::Held { .. }),
         Query::BlobsReachable(blobs) => blobs.len() > INLINE_ROWS_MAX as usize,
         Query::Blobs { .. } | Query::DomainUsage => true,
         Query::Outbound(query) => !matches!(query, OutboundQuery::Content(_) | OutboundQuery::Depth),

@@ -96,7 +96,7 @@ impl StateMachine {
 /// Whether the proposal may have put something into the group's queue.
 fn fans_out(proposal: &Proposal) -> bool {
     let mut commands = proposal.requests.iter().flat_map(|request| &request.commands);
-    commands.any(|command| matches!(command, Command::Queue(QueueCommand::FanOut(_))))
+    commands.any(|command| matches!(command, Command::Queue(QueueCommand::FanOut(_) | QueueCommand::Release { .. })))
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {

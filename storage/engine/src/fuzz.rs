@@ -52,7 +52,11 @@ pub fn fuzz_state(space: Space, rows: Vec<(Vec<u8>, Vec<u8>)>, proposal: &Propos
         queries.push(Query::Directory(DirectoryQuery::Resolve(address.clone())));
         queries.push(Query::Directory(DirectoryQuery::Credentials(address.to_string())));
     }
-    queries.extend([Query::Queue(QueueQuery::Pending { rows_max: 10 }), Query::Queue(QueueQuery::Depth)]);
+    queries.extend([
+        Query::Queue(QueueQuery::Pending { rows_max: 10 }),
+        Query::Queue(QueueQuery::Depth),
+        Query::Queue(QueueQuery::Held { after: None, rows_max: 10 }),
+    ]);
     for query in queries {
         drop(answer(&store, space, &query));
     }

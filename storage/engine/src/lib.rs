@@ -126,7 +126,7 @@ const fn changed_nothing(reply: &Reply) -> bool {
         Reply::Directory(DirectoryReply::Refused(_))
             | Reply::Account(AccountReply::Refused(_))
             | Reply::Deliver(DeliverReply::KeyRefused)
-            | Reply::Queue(QueueReply::WindowFull(_))
+            | Reply::Queue(QueueReply::WindowFull(_) | QueueReply::NotHeld)
             | Reply::Unknown
             | Reply::WrongGroup
     )

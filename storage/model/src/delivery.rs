@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    EmailId, GroupId, KeyedHash, MailboxId, ReversePath, Uid, UnixMillis,
+    AccountId, EmailId, GroupId, KeyedHash, MailboxId, ReversePath, Uid, UnixMillis,
     account::{AccountRef, AccountRefusal},
     content::{NewMessage, Sealed},
 };
@@ -124,6 +124,54 @@ pub enum QueueCommand {
         /// Recipients that it refused, with their position in the target's list.
         refused: Vec<(u32, AccountRefusal)>,
     },
+    /// A held recipient's mail is tried again, under a new sequence; its item stays until that is settled.
+    Release {
+        /// Which.
+        held: HeldKey,
+        /// Another account that gets it instead: the one that refused it may be gone for good.
+        to: Option<HeldTo>,
+    },
+    /// A held recipient's mail is given up. With the last delivery and the last held recipient its item goes too.
+    Discard(HeldKey),
+}
+
+/// Which held recipient. The account stands in it, so that a key that somebody kept never means another one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct HeldKey {
+    /// The item's number in its queue group.
+    pub item: u64,
+    /// The group that refused it.
+    pub target: GroupId,
+    /// Tells held recipients of the same item and group apart.
+    pub position: u32,
+    /// The account that was to get it.
+    pub account: AccountId,
+}
+
+/// Where a held recipient's mail goes instead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldTo {
+    /// The account's group.
+    pub group: GroupId,
+    /// The account.
+    pub account: AccountRef,
+}
+
+/// A recipient that its group refused after the mail was acknowledged.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldRecipient {
+    /// Which.
+    pub key: HeldKey,
+    /// Why its group refused it.
+    pub refusal: AccountRefusal,
+    /// When that came to the queue.
+    pub since: UnixMillis,
+    /// When the item was queued.
+    pub queued: UnixMillis,
+    /// Who sent the item.
+    pub sender: ReversePath,
+    /// Octets of the message, without the recipient's own header fields.
+    pub size_bytes: u64,
 }
 
 /// What a change of the queue answers.
@@ -135,6 +183,12 @@ pub enum QueueReply {
     Settled,
     /// The window to this target group is full: try later (451).
     WindowFull(GroupId),
+    /// Pending again under this sequence.
+    Released(u64),
+    /// Given up.
+    Discarded,
+    /// No such recipient is held (any more): nothing was changed.
+    NotHeld,
 }
 
 /// A delivery that the fan-out worker has to make.
@@ -144,7 +198,7 @@ pub struct PendingDelivery {
     pub target: GroupId,
     /// What, its key included.
     pub deliver: Deliver,
-    /// When the item was queued.
+    /// When it became pending: when the item was queued, or a held recipient of it released.
     pub queued: UnixMillis,
 }
 
@@ -158,6 +212,13 @@ pub enum QueueQuery {
     },
     /// Depths.
     Depth,
+    /// Held recipients, by item.
+    Held {
+        /// The last one of the page before; `None`: the first page.
+        after: Option<HeldKey>,
+        /// At most this many (1 to 1,000).
+        rows_max: u32,
+    },
 }
 
 /// What the queue answers.
@@ -174,4 +235,6 @@ pub enum QueueAnswer {
         /// When the oldest unsettled one was queued.
         oldest: Option<UnixMillis>,
     },
+    /// To `Held`: the page; the empty one is the end.
+    Held(Vec<HeldRecipient>),
 }

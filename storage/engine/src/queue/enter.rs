@@ -21,7 +21,7 @@ pub(super) fn fan_out(tx: &mut Tx<'_>, clock: UnixMillis, fan_out: &FanOut) -> R
     let mut counters = counters(&tx.view())?;
     let item = counters.next_item;
     for target in &fan_out.targets {
-        if !add_delivery(tx, clock, item, target)? {
+        if add_delivery(tx, clock, item, target)?.is_none() {
             return Ok(QueueReply::WindowFull(target.group));
         }
     }
@@ -35,18 +35,24 @@ pub(super) fn fan_out(tx: &mut Tx<'_>, clock: UnixMillis, fan_out: &FanOut) -> R
     Ok(QueueReply::Queued(item))
 }
 
-/// Gives the delivery the next sequence of its pair; false when the window is full.
-fn add_delivery(tx: &mut Tx<'_>, clock: UnixMillis, item: u64, to: &FanOutTarget) -> Result<bool, EngineError> {
+/// Gives the delivery the next sequence of its pair; none when the window is full.
+pub(super) fn add_delivery(
+    tx: &mut Tx<'_>,
+    clock: UnixMillis,
+    item: u64,
+    to: &FanOutTarget,
+) -> Result<Option<u64>, EngineError> {
     let target_key = tx.key(Table::QueueTarget).u32(to.group.get());
     let mut target: Target = tx.get_record(&target_key)?.unwrap_or(Target { next: 1, settled_below: 1 });
     if target.next.saturating_sub(target.settled_below) >= FANOUT_WINDOW_MAX {
-        return Ok(false);
+        return Ok(None);
     }
-    let key = tx.key(Table::QueuePending).u32(to.group.get()).u64(target.next);
+    let sequence = target.next;
+    let key = tx.key(Table::QueuePending).u32(to.group.get()).u64(sequence);
     tx.put_record(key, &Pending { item, queued: clock, to: to.to.clone() });
     target.next += 1;
     tx.put_record(target_key, &target);
-    Ok(true)
+    Ok(Some(sequence))
 }
 
 fn store_item(tx: &mut Tx<'_>, clock: UnixMillis, item: u64, fan_out: &FanOut, open: u32) {

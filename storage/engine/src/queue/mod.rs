@@ -12,16 +12,19 @@
 //! | *(none)* | no item | `FanOut` commits item and deliveries together, or is refused whole: `WindowFull` | [`enter`] |
 //! | pending | `QueueItem`, `QueueItemState`, `QueuePending` | shown by `Pending` again and again until settled | [`pending`] |
 //! | settled | the `QueuePending` row is gone | nothing: the target's answer is final, "over quota" too | [`settle`] |
-//! | held | `QueueHeld`, one row per refused recipient; the item stays | an operator decides | [`settle`] |
+//! | held | `QueueHeld`, one row per refused recipient; the item stays | shown by `Held` until an operator decides | [`settle`] |
+//! | released | its `QueueHeld` row is gone, a `QueuePending` row with a new sequence is there | it is pending | [`held`] |
+//! | discarded | its `QueueHeld` row is gone | nothing: the operator gave it up | [`held`] |
 //!
 //! An item is removed, and its blobs are named no more, in the change that settles its last delivery, unless a
-//! recipient is held: then it stays with all its rows.
+//! recipient is held: then it stays with all its rows, until the last one is released and settled, or discarded.
 //!
 //! # What is guaranteed
 //!
 //! The client is told 250 after `FanOut` is committed. From then on each recipient is in exactly one of: a
 //! pending delivery, a mailbox (or its repeat), a held row (promise P2). It cannot be in none: a pending row is
-//! deleted only by `Settle`, which carries the refusals of the target's own answer. It cannot be in a mailbox
+//! deleted only by `Settle`, which carries the refusals of the target's own answer, and a held row only together
+//! with the pending row that takes its place, or because an operator said `Discard`. It cannot be in a mailbox
 //! twice: the target applies a key once. Whoever executes `Deliver` twice, late, or after another worker took
 //! over does no harm; whoever settles twice is answered `Settled`.
 //!
@@ -33,6 +36,7 @@
 //! [`FANOUT_WINDOW_MAX`]: securanet_model::limits::FANOUT_WINDOW_MAX
 
 mod enter;
+mod held;
 mod pending;
 mod settle;
 
@@ -91,7 +95,7 @@ struct Target {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Pending {
     item: u64,
-    /// When the item was queued: the depth is told without reading items.
+    /// When it became pending: the depth is told without reading items.
     queued: UnixMillis,
     to: Vec<DeliverTo>,
 }
@@ -104,11 +108,13 @@ struct Held {
     since: UnixMillis,
 }
 
-/// Applies a command. `WindowFull` may leave changes behind in `tx`: whoever calls rolls back.
+/// Applies a command. A refusal (`WindowFull`) may leave changes behind in `tx`: whoever calls rolls back.
 pub(crate) fn apply(tx: &mut Tx<'_>, clock: UnixMillis, command: &QueueCommand) -> Result<QueueReply, EngineError> {
     match command {
         QueueCommand::FanOut(fan_out) => enter::fan_out(tx, clock, fan_out),
         QueueCommand::Settle { target, sequence, refused } => settle::settle(tx, clock, (*target, *sequence), refused),
+        QueueCommand::Release { held, to } => held::release(tx, clock, held, *to),
+        QueueCommand::Discard(held) => held::discard(tx, held),
     }
 }
 
@@ -117,6 +123,7 @@ pub(crate) fn answer(view: &ReadView<'_>, query: &QueueQuery) -> Result<QueueAns
     match query {
         QueueQuery::Pending { rows_max } => pending::pending(view, *rows_max).map(QueueAnswer::Pending),
         QueueQuery::Depth => pending::depth(view),
+        QueueQuery::Held { after, rows_max } => held::page(view, *after, *rows_max).map(QueueAnswer::Held),
     }
 }
 

@@ -3,7 +3,7 @@
 //! A sequence that is not pending was settled before (or never given): the answer is the same and nothing
 //! happens, so a worker that lost its answer may settle again.
 
-use std::ops::ControlFlow;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 use securanet_kv::Direction;
 use securanet_model::{GroupId, UnixMillis, account::AccountRefusal, delivery::QueueReply};
@@ -11,7 +11,7 @@ use securanet_model::{GroupId, UnixMillis, account::AccountRefusal, delivery::Qu
 use super::{Held, Item, ItemState, Pending, Target, counters, inconsistent, store_counters};
 use crate::{
     EngineError,
-    keys::Table,
+    keys::{Key, Table},
     reachability::{self, Owner},
     tx::Tx,
 };
@@ -44,17 +44,32 @@ fn hold(
     pending: &Pending,
     refused: &[(u32, AccountRefusal)],
 ) -> Result<u32, EngineError> {
-    let mut held = 0;
+    let mut held = BTreeSet::new();
     for (position, refusal) in refused {
         let Some(to) = pending.to.get(*position as usize) else { continue };
-        let key = tx.key(Table::QueueHeld).u64(pending.item).u32(group.get()).u32(*position);
-        if tx.contains(&key)? {
-            continue;
+        if held.insert(*position) {
+            let key = free_key(tx, pending.item, group, *position)?;
+            tx.put_record(key, &Held { to: to.clone(), refusal: refusal.clone(), since: clock });
         }
-        tx.put_record(key, &Held { to: to.clone(), refusal: refusal.clone(), since: clock });
-        held += 1;
     }
-    Ok(held)
+    u32::try_from(held.len()).map_err(|_| inconsistent("more recipients are refused than there can be"))
+}
+
+/// The key of the position, or behind all of the item and the group when another recipient is held there: one that
+/// was released alone stands at the first position of its new delivery.
+fn free_key(tx: &Tx<'_>, item: u64, group: GroupId, position: u32) -> Result<Key, EngineError> {
+    let of_group = || tx.key(Table::QueueHeld).u64(item).u32(group.get());
+    let key = of_group().u32(position);
+    if !tx.contains(&key)? {
+        return Ok(key);
+    }
+    let mut last = position;
+    tx.view().visit(&of_group().range(), Direction::Backward, |mut fields, _| {
+        (fields.u64()?, fields.u32()?);
+        last = fields.u32()?;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(of_group().u32(last.checked_add(1).ok_or_else(|| inconsistent("no position is left to hold somebody at"))?))
 }
 
 /// Takes one delivery off the item; the last one takes the item away, unless somebody is held.
@@ -64,9 +79,15 @@ fn close_delivery(tx: &mut Tx<'_>, item: u64, held: u32) -> Result<(), EngineErr
     let mut state = state.ok_or_else(|| inconsistent("a delivery has no item"))?;
     state.open = state.open.checked_sub(1).ok_or_else(|| inconsistent("an item has more deliveries than targets"))?;
     state.held += held;
+    store_state(tx, item, state)
+}
+
+/// Keeps why the item is here, or takes it away when there is no reason left.
+pub(super) fn store_state(tx: &mut Tx<'_>, item: u64, state: ItemState) -> Result<(), EngineError> {
     if state.open == 0 && state.held == 0 {
         return remove_item(tx, item);
     }
+    let state_key = tx.key(Table::QueueItemState).u64(item);
     tx.put_record(state_key, &state);
     Ok(())
 }

@@ -8,8 +8,8 @@ use securanet_model::{
     account::{AccountAnswer, AccountCommand, AccountQuery, AccountRef, AccountRefusal, AccountReply, UidSet},
     content::{BlobRef, NewMessage, Sealed},
     delivery::{
-        Deliver, DeliverReply, DeliverTo, Delivered, DeliveryKey, FanOut, FanOutTarget, PendingDelivery, QueueAnswer,
-        QueueCommand, QueueQuery, QueueReply, QuotaRule,
+        Deliver, DeliverReply, DeliverTo, Delivered, DeliveryKey, FanOut, FanOutTarget, HeldKey, HeldRecipient, HeldTo,
+        PendingDelivery, QueueAnswer, QueueCommand, QueueQuery, QueueReply, QuotaRule,
     },
     directory::Quota,
     limits::FANOUT_WINDOW_MAX,
@@ -151,6 +151,131 @@ fn refused_recipients_are_held_with_the_item() {
     queue(&mut group, settle(2, 1, refused));
     assert_eq!(depth(&group), (0, 2), "a position counts once, and only when it is one");
     assert!(reachable(&group, 1), "whoever is held still has the message here");
+}
+
+fn held(group: &Group, after: Option<HeldKey>, rows_max: u32) -> Vec<HeldRecipient> {
+    match group.ask(&Query::Queue(QueueQuery::Held { after, rows_max })) {
+        Answer::Queue(QueueAnswer::Held(rows)) => rows,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn release(held: HeldKey) -> QueueCommand {
+    QueueCommand::Release { held, to: None }
+}
+
+/// One item whose recipients 1, 2 and 3 in group 2 are all held.
+fn three_held() -> (Group, Vec<HeldKey>) {
+    let mut group = Group::new(1);
+    queue(&mut group, fan_out(message(1), &[(2, &[1, 2, 3])]));
+    let refused = (0..3).map(|position| (position, AccountRefusal::NoAccount)).collect();
+    queue(&mut group, settle(2, 1, refused));
+    let keys = held(&group, None, 10).iter().map(|held| held.key).collect();
+    (group, keys)
+}
+
+#[test]
+fn held_recipients_are_shown_a_page_at_a_time_with_who_why_and_since_when() {
+    let mut group = Group::new(1);
+    let queued = group.clock;
+    queue(&mut group, fan_out(message(1), &[(3, &[7]), (2, &[1, 2])]));
+    queue(&mut group, fan_out(message(2), &[(2, &[9])]));
+    group.clock = queued.plus_millis(60_000);
+    let since = group.clock;
+    queue(&mut group, settle(2, 1, vec![(1, AccountRefusal::NoAccount)]));
+    queue(&mut group, settle(3, 1, vec![(0, AccountRefusal::OverQuota)]));
+    queue(&mut group, settle(2, 2, vec![(0, AccountRefusal::NoAccount)]));
+    let all = held(&group, None, 1000);
+    let who = |held: &HeldRecipient| (held.key.item, held.key.target.get(), held.key.position, held.key.account.get());
+    assert_eq!(all.iter().map(who).collect::<Vec<_>>(), [(1, 2, 1, 2), (1, 3, 0, 7), (2, 2, 0, 9)]);
+    let key = HeldKey { item: 1, target: GroupId::new(3), position: 0, account: AccountId::new(7) };
+    let (refusal, sender) = (AccountRefusal::OverQuota, ReversePath::Null);
+    assert_eq!(all[1], HeldRecipient { key, refusal, since, queued, sender, size_bytes: 100 });
+    let mut paged = Vec::new();
+    while let [one] = held(&group, paged.last().map(|held: &HeldRecipient| held.key), 1).as_slice() {
+        paged.push(one.clone());
+    }
+    assert_eq!(paged, all);
+    assert_eq!(held(&group, None, 0).len(), 1, "a page has at least one row");
+}
+
+#[test]
+fn a_released_recipient_is_pending_again_under_a_new_sequence() {
+    let (mut group, keys) = three_held();
+    group.clock = group.clock.plus_millis(5000);
+    assert_eq!(queue(&mut group, release(keys[1])), QueueReply::Released(2));
+    assert_eq!((depth(&group), held(&group, None, 10).len()), ((1, 2), 2));
+    let rows = pending(&group, 10);
+    assert_eq!((&rows[0].deliver.to, &rows[0].deliver.message), (&vec![to(2)], &message(1)));
+    assert_eq!((rows[0].deliver.key.unwrap().sequence, rows[0].queued), (2, group.clock));
+    let state = group.truth();
+    assert_eq!(queue(&mut group, release(keys[1])), QueueReply::NotHeld, "twice is once");
+    assert_eq!(group.truth(), state);
+    queue(&mut group, settle(2, 2, Vec::new()));
+    assert!(reachable(&group, 1), "two are held still");
+    for key in [keys[0], keys[2]] {
+        queue(&mut group, release(key));
+    }
+    assert!(reachable(&group, 1), "two are pending");
+    queue(&mut group, settle(2, 3, Vec::new()));
+    queue(&mut group, settle(2, 4, Vec::new()));
+    assert_eq!((depth(&group), reachable(&group, 1)), ((0, 0), false), "all have it, and the item is gone");
+}
+
+#[test]
+fn released_recipients_that_are_refused_again_are_all_held_again() {
+    let (mut group, keys) = three_held();
+    // Each is at the first position of a delivery of its own now.
+    assert_eq!(queue(&mut group, release(keys[2])), QueueReply::Released(2));
+    assert_eq!(queue(&mut group, release(keys[1])), QueueReply::Released(3));
+    for sequence in [3, 2] {
+        queue(&mut group, settle(2, sequence, vec![(0, AccountRefusal::NoAccount)]));
+    }
+    let mut accounts: Vec<u64> = held(&group, None, 10).iter().map(|held| held.key.account.get()).collect();
+    accounts.sort_unstable();
+    assert_eq!((accounts, depth(&group)), (vec![1, 2, 3], (0, 3)));
+    // Where 2 stood, there is somebody, and it is not 3.
+    let stale = HeldKey { position: keys[1].position, ..keys[2] };
+    assert_eq!(queue(&mut group, QueueCommand::Discard(stale)), QueueReply::NotHeld);
+    assert_eq!(depth(&group), (0, 3));
+}
+
+#[test]
+fn a_discarded_recipient_is_gone_and_the_last_one_takes_the_item() {
+    let (mut group, keys) = three_held();
+    for (at, key) in keys.iter().enumerate() {
+        assert!(reachable(&group, 1));
+        assert_eq!(queue(&mut group, QueueCommand::Discard(*key)), QueueReply::Discarded);
+        assert_eq!(depth(&group), (0, 2 - at as u64));
+    }
+    assert!(!reachable(&group, 1));
+    assert_eq!(queue(&mut group, QueueCommand::Discard(keys[0])), QueueReply::NotHeld);
+    assert_eq!((pending(&group, 10), held(&group, None, 10)), (Vec::new(), Vec::new()));
+    assert_eq!(group.replayed().rows(), group.rows());
+}
+
+#[test]
+fn a_held_recipients_mail_may_go_to_another_account() {
+    let (mut group, keys) = three_held();
+    let instead = HeldTo { group: GroupId::new(3), account: to(8).account };
+    let redirect = QueueCommand::Release { held: keys[0], to: Some(instead) };
+    assert_eq!(queue(&mut group, redirect), QueueReply::Released(1), "the first to group 3");
+    let row = &pending(&group, 10)[0];
+    assert_eq!((row.target, &row.deliver.to), (GroupId::new(3), &vec![to(8)]));
+    queue(&mut group, settle(3, 1, vec![(0, AccountRefusal::OverQuota)]));
+    let again: Vec<_> = held(&group, None, 10).iter().map(|held| (held.key.target.get(), held.key.account)).collect();
+    assert_eq!(again.last(), Some(&(3, AccountId::new(8))));
+}
+
+#[test]
+fn a_release_into_a_full_window_changes_nothing() {
+    let (mut group, keys) = three_held();
+    let many = (0..FANOUT_WINDOW_MAX).map(|_| Command::Queue(fan_out(message(2), &[(2, &[1])]))).collect();
+    let request = group.request(many);
+    group.propose(vec![request]);
+    let held_before = held(&group, None, 10);
+    assert_eq!(queue(&mut group, release(keys[0])), QueueReply::WindowFull(GroupId::new(2)));
+    assert_eq!((depth(&group), held(&group, None, 10)), ((FANOUT_WINDOW_MAX, 3), held_before));
 }
 
 #[test]

@@ -23,6 +23,9 @@ const BLOBS_MAX: usize = 1000;
 /// Inline bytes that ride in the recipe itself; more become a blob.
 pub(crate) const INLINE_SIZE_BYTES_MAX: usize = 64 * 1024;
 
+/// No message has a part or a line as large as this; beyond it, sizes computed from them could overflow.
+const PART_SIZE_BYTES_MAX: u64 = 1 << 48;
+
 /// How a message is put together.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Recipe {
@@ -99,8 +102,11 @@ impl Recipe {
         let (mut inline, mut all) = (0_u64, 0_u64);
         for segment in &self.segments {
             match segment {
-                Segment::Base64 { layout, .. } if layout.line_length == 0 => {
-                    return contradiction("lines of no length");
+                Segment::Base64 { layout, .. } if !(1..=PART_SIZE_BYTES_MAX).contains(&layout.line_length) => {
+                    return contradiction("lines of an impossible length");
+                }
+                Segment::Raw(blob) | Segment::Base64 { blob, .. } if blob.size_bytes > PART_SIZE_BYTES_MAX => {
+                    return contradiction("a part of an impossible size");
                 }
                 Segment::Inline { size_bytes } => inline = inline.saturating_add(*size_bytes),
                 Segment::Raw(_) | Segment::Base64 { .. } => {}
@@ -219,5 +225,25 @@ mod tests {
         let Segment::Base64 { layout, .. } = &mut changed.segments[2] else { panic!("not base64") };
         layout.line_length = 0;
         assert!(Recipe::decode(&changed.encode()).is_err());
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused_before_they_are_computed_with() {
+        for (line, part) in [(u64::MAX, 58), (76, u64::MAX), (1, u64::MAX / 3), (PART_SIZE_BYTES_MAX + 1, 58)] {
+            let mut changed = recipe();
+            let Segment::Base64 { layout, blob } = &mut changed.segments[2] else { panic!("not base64") };
+            (layout.line_length, blob.size_bytes) = (line, part);
+            assert!(Recipe::decode(&changed.encode()).is_err(), "{line} {part}");
+        }
+        let mut changed = recipe();
+        changed.segments = vec![Segment::Raw(BlobRef { size_bytes: u64::MAX, ..blob_of(&changed) })];
+        assert!(Recipe::decode(&changed.encode()).is_err());
+    }
+
+    fn blob_of(recipe: &Recipe) -> BlobRef {
+        match recipe.segments[1] {
+            Segment::Raw(blob) => blob,
+            _ => panic!("not raw"),
+        }
     }
 }

@@ -1,0 +1,237 @@
+//! Telling a sender what became of a message: which recipients, which notice, and one commit with the message that
+//! tells and the fact that it was told.
+//!
+//! A null sender is told nothing (RFC 5321 6.1), nor is one who said NOTIFY=NEVER or not this one (RFC 3461 4.1); the
+//! queue is told all the same, so that it stops asking. A sender of ours gets the report into the mailbox, any other by
+//! the outbound queue, with a null sender of its own. A sender of ours who is gone is told nothing more.
+
+use securanet_gateway::{
+    clock,
+    model::{
+        Address, ReversePath, StoreError, TenantId,
+        account::AccountRef,
+        content::Sealed,
+        delivery::{DeliverTo, FanOut, FanOutTarget},
+        directory::{DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
+        outbound::{
+            Acceptance, EnvelopeOptions, ItemView, Notice, Notify, Origin, Outbound, OutboundCommand,
+            OutboundRecipient, OutboundReply, Outcome, RecipientView, State,
+        },
+    },
+    store::Content,
+};
+
+use super::{Core, queue::Queue};
+use crate::{
+    metric,
+    report::{Report, Written},
+};
+
+/// The tenant of reports to strangers, until there are several.
+const TENANT: TenantId = TenantId::new(1);
+/// Layout of a recipient's prefix inside its [`Sealed`]: the bytes as they are.
+const PREFIX_FORMAT: u8 = 1;
+
+/// Recipients that are told about together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Telling {
+    notice: Notice,
+    positions: Vec<u32>,
+    /// Somebody wants to hear it; otherwise only the queue is told.
+    aloud: bool,
+}
+
+/// Tells the sender which recipients have ended.
+pub(crate) async fn tell_end(core: &Core, queue: &Queue, item: u64) -> Result<(), StoreError> {
+    let Some(view) = queue.item(item).await? else { return Ok(()) };
+    for telling in ends(&view) {
+        tell(core, queue, &view, telling).await?;
+    }
+    Ok(())
+}
+
+/// Tells the sender which recipients still wait.
+pub(crate) async fn tell_delay(core: &Core, queue: &Queue, item: u64) -> Result<(), StoreError> {
+    let Some(view) = queue.item(item).await? else { return Ok(()) };
+    let now = clock::now();
+    let is_due = |recipient: &&RecipientView| recipient.delay_due.is_some_and(|due| due <= now) && !is_ended(recipient);
+    let due = view.recipients.iter().filter(is_due);
+    for telling in tellings(&view.sender, due.map(|recipient| (Notice::Delay, recipient))) {
+        tell(core, queue, &view, telling).await?;
+    }
+    Ok(())
+}
+
+const fn is_ended(recipient: &RecipientView) -> bool {
+    matches!(recipient.state, State::Delivered | State::Failed | State::Cancelled)
+}
+
+/// What is to be told of the ends of an item.
+fn ends(view: &ItemView) -> Vec<Telling> {
+    let untold = view.recipients.iter().filter(|recipient| !recipient.end_told);
+    let notices = untold.filter_map(|recipient| match recipient.state {
+        State::Failed => Some((Notice::Failure, recipient)),
+        State::Delivered => Some((Notice::Success, recipient)),
+        _ => None,
+    });
+    tellings(&view.sender, notices)
+}
+
+/// By notice, and by whether somebody wants to hear it.
+fn tellings<'a>(sender: &ReversePath, notices: impl Iterator<Item = (Notice, &'a RecipientView)>) -> Vec<Telling> {
+    let mut tellings: Vec<Telling> = Vec::new();
+    for (notice, recipient) in notices {
+        let aloud = *sender != ReversePath::Null && wants(recipient, notice);
+        match tellings.iter_mut().find(|telling| telling.notice == notice && telling.aloud == aloud) {
+            Some(telling) => telling.positions.push(recipient.position),
+            None => tellings.push(Telling { notice, positions: vec![recipient.position], aloud }),
+        }
+    }
+    tellings
+}
+
+/// RFC 3461 4.1 and 5.2: failures and delays unless said otherwise, successes only when asked for, and only where no
+/// other server has taken that duty over.
+fn wants(recipient: &RecipientView, notice: Notice) -> bool {
+    let taken_over = recipient.history.last().is_some_and(|last| last.outcome == Outcome::Delivered { notifies: true });
+    match (recipient.recipient.notify, notice) {
+        (Notify::Never, _) | (Notify::Default, Notice::Success) => false,
+        (Notify::Default, Notice::Failure | Notice::Delay) => true,
+        (Notify::On { failure, .. }, Notice::Failure) => failure,
+        (Notify::On { delay, .. }, Notice::Delay) => delay,
+        (Notify::On { success, .. }, Notice::Success) => success && !taken_over,
+    }
+}
+
+async fn tell(core: &Core, queue: &Queue, view: &ItemView, telling: Telling) -> Result<(), StoreError> {
+    let Telling { notice, positions, aloud } = telling;
+    let message = if aloud { compose(core, queue, view, &positions, notice).await? } else { None };
+    let is_told = message.is_some();
+    let recipients = positions.len();
+    let report = OutboundCommand::Report { item: view.item, notice, positions, message: message.map(Box::new) };
+    match queue.tell(report).await {
+        OutboundReply::Reported if is_told => {
+            metric::reported(notice);
+            tracing::info!(group = %queue.group(), mail = view.trace_id, ?notice, recipients, "the sender was told");
+            Ok(())
+        }
+        // Somebody else was faster, or an earlier try of this was.
+        OutboundReply::Reported | OutboundReply::NoItem => Ok(()),
+        OutboundReply::WindowFull(group) => {
+            Err(StoreError::Unavailable(format!("too much mail is on its way to group {group}")))
+        }
+        other => Err(StoreError::Internal(format!("a report was answered with {other:?}"))),
+    }
+}
+
+/// Where the sender is.
+enum Sender {
+    /// Accounts of ours.
+    Ours(Vec<LocalRecipient>),
+    /// Somewhere else.
+    Elsewhere(Address),
+    /// Nowhere any more.
+    Gone,
+}
+
+async fn find(core: &Core, sender: &ReversePath) -> Result<Sender, StoreError> {
+    // A literal's host has no mailboxes of ours, and no destination of the queue.
+    let ReversePath::Address(address) = sender else { return Ok(Sender::Gone) };
+    match core.client.ask_directory(DirectoryQuery::Resolve(address.clone())).await? {
+        DirectoryAnswer::Resolution(Resolution::Local(accounts)) => Ok(Sender::Ours(accounts)),
+        DirectoryAnswer::Resolution(Resolution::Foreign) => Ok(Sender::Elsewhere(address.clone())),
+        DirectoryAnswer::Resolution(_) => Ok(Sender::Gone),
+        other => Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
+    }
+}
+
+/// The message that tells; `None` when there is nobody to be told.
+async fn compose(
+    core: &Core,
+    queue: &Queue,
+    view: &ItemView,
+    positions: &[u32],
+    notice: Notice,
+) -> Result<Option<Acceptance>, StoreError> {
+    let sender = find(core, &view.sender).await?;
+    let tenant = match &sender {
+        Sender::Ours(accounts) => accounts.first().map_or(TENANT, |account| account.tenant),
+        Sender::Elsewhere(_) => TENANT,
+        Sender::Gone => {
+            tracing::warn!(mail = view.trace_id, sender = %view.sender, "a sender who is gone cannot be told");
+            return Ok(None);
+        }
+    };
+    let Some(report) = Report::new(view, positions, notice, &core.names, clock::now()) else { return Ok(None) };
+    let original = original(core, queue, view.item).await?;
+    let mut sink = core.client.store().put(tenant, Vec::new(), None).await?;
+    let written = report.write(original.as_deref(), &mut *sink).await?;
+    let message = sink.finish().await?.message;
+    Ok(Some(match sender {
+        Sender::Ours(accounts) => Acceptance {
+            fan_out: Some(FanOut { message, sender: ReversePath::Null, targets: targets(&accounts, &view.sender) }),
+            outbound: None,
+        },
+        Sender::Elsewhere(address) => Acceptance { fan_out: None, outbound: Some(outbound(message, address, written)) },
+        Sender::Gone => return Ok(None),
+    }))
+}
+
+/// The message that the report is about; none when it is damaged: the sender is told without it.
+async fn original(core: &Core, queue: &Queue, item: u64) -> Result<Option<Box<dyn Content>>, StoreError> {
+    match core.client.store().open_outbound(queue.group(), item).await {
+        Ok(content) => Ok(Some(content)),
+        Err(error @ (StoreError::NotFound | StoreError::Damaged(_))) => {
+            tracing::error!(group = %queue.group(), item, %error, "a report has to do without its message");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The accounts by group, each with the fields that final delivery adds (RFC 5321 4.4).
+fn targets(accounts: &[LocalRecipient], address: &ReversePath) -> Vec<FanOutTarget> {
+    let to = match address {
+        ReversePath::Address(address) => address.to_string(),
+        other => other.to_string(),
+    };
+    let prefix = format!("Return-Path: <>\r\nDelivered-To: {to}\r\n").into_bytes();
+    let mut targets: Vec<FanOutTarget> = Vec::new();
+    for account in accounts {
+        let to = DeliverTo {
+            account: AccountRef { id: account.account, epoch: account.epoch },
+            folder: None,
+            prefix: Sealed::plain(PREFIX_FORMAT, prefix.clone()),
+            prefix_size_bytes: prefix.len() as u64,
+            repeat_key: None,
+        };
+        match targets.iter_mut().find(|target| target.group == account.group) {
+            Some(target) => target.to.push(to),
+            None => targets.push(FanOutTarget { group: account.group, to: vec![to] }),
+        }
+    }
+    targets
+}
+
+fn outbound(message: securanet_gateway::model::content::NewMessage, to: Address, written: Written) -> Outbound {
+    let recipient = OutboundRecipient {
+        destination: to.domain().as_str().to_owned(),
+        address: to,
+        // Nobody is told of a report's own fate.
+        notify: Notify::Never,
+        original: None,
+    };
+    Outbound {
+        message,
+        sender: ReversePath::Null,
+        recipients: vec![recipient],
+        options: EnvelopeOptions { eight_bit: written.eight_bit, utf8: written.utf8, ..EnvelopeOptions::default() },
+        origin: Origin::Report,
+        message_id: Some(written.message_id),
+        trace_id: uuid::Uuid::now_v7().simple().to_string(),
+        hold_until: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

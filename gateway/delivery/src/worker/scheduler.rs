@@ -1,0 +1,362 @@
+//! Which letter goes when, over which of how many connections: all that is in memory, and its bounds.
+//!
+//! Recipients are *claimed* before they are taken from the queue, so that all groups together never bring more than the
+//! memory's bound; a claim ends when its recipient is settled. Destinations that may be spoken to stand in one line and
+//! take turns. What limits connections is, in this order: the bound of the process (of which destinations that
+//! failed last get a quarter), the destination's own pace, and the rate limits.
+//!
+//! Nothing is here that the queue does not have: dropping it all loses nothing but the attempts that have not begun.
+//!
+//! Pure: the time is an argument. The driver is in `attempt`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::destination::{Destination, Load, SessionEnd};
+
+/// Bounds and rates.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Recipients in memory.
+    pub(crate) recipients_max: usize,
+    /// Connections of the process.
+    pub(crate) sessions_max: usize,
+    /// Connections to one destination.
+    pub(crate) sessions_per_destination_max: usize,
+    /// Pause between two messages to one destination; zero: none.
+    pub(crate) pause_per_destination: Duration,
+    /// Pause between two messages to anybody; zero: none.
+    pub(crate) pause: Duration,
+    /// How long an unreachable destination is not tried again for what comes meanwhile.
+    pub(crate) unreachable_for: Duration,
+}
+
+/// Of all bounds, destinations that failed last get this part together.
+const SUSPECTS_PART: usize = 4;
+/// A destination's pace is forgotten when it was not used for so long.
+const FORGET_AFTER: Duration = Duration::from_secs(1800);
+/// When more destinations are known than this, those that may be forgotten are looked for.
+const DESTINATIONS_MANY: usize = 10_000;
+
+/// All that is in memory.
+#[derive(Debug)]
+pub(crate) struct Scheduler<T, V> {
+    limits: Limits,
+    destinations: HashMap<Arc<str>, Destination<T, V>>,
+    /// Those that may want a connection, in turn.
+    ready: VecDeque<Arc<str>>,
+    /// Those that a rate limit keeps.
+    later: BTreeSet<(Instant, Arc<str>)>,
+    in_hand: usize,
+    suspects_in_hand: usize,
+    sessions: usize,
+    suspect_sessions: usize,
+    /// Which destinations' open connections count as suspects' (they did when they were opened).
+    opened_as_suspect: BTreeMap<Arc<str>, usize>,
+    next_message: Option<Instant>,
+    starved: bool,
+    forget_at: usize,
+}
+
+/// What became of a load that was offered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Offered<T, V> {
+    /// It waits for its turn.
+    Waits,
+    /// It is told what was found not long ago.
+    Told(Load<T>, V),
+}
+
+impl<T, V: Clone> Scheduler<T, V> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            destinations: HashMap::new(),
+            ready: VecDeque::new(),
+            later: BTreeSet::new(),
+            in_hand: 0,
+            suspects_in_hand: 0,
+            sessions: 0,
+            suspect_sessions: 0,
+            opened_as_suspect: BTreeMap::new(),
+            next_message: None,
+            starved: false,
+            forget_at: DESTINATIONS_MANY,
+        }
+    }
+
+    fn destination(&mut self, now: Instant, name: &Arc<str>) -> &mut Destination<T, V> {
+        self.destinations.entry(name.clone()).or_insert_with(|| Destination::new(now))
+    }
+
+    /// Claims memory for up to `wanted` recipients; gives how many may be taken. `failing`: the queue knows that the
+    /// destination failed last.
+    pub(crate) fn claim(&mut self, now: Instant, name: &Arc<str>, wanted: usize, failing: bool) -> usize {
+        self.forget(now);
+        let scarce = self.in_hand * 2 >= self.limits.recipients_max;
+        let suspects_left = (self.limits.recipients_max / SUSPECTS_PART).saturating_sub(self.suspects_in_hand);
+        let mut left = self.limits.recipients_max.saturating_sub(self.in_hand);
+        let destination = self.destination(now, name);
+        if failing && destination.in_hand == 0 && destination.sessions == 0 {
+            destination.suspect = true;
+        }
+        let suspect = destination.suspect;
+        if suspect {
+            left = left.min(suspects_left);
+        }
+        let window = destination.window(scarce).saturating_sub(destination.in_hand);
+        let granted = wanted.min(window).min(left);
+        destination.starved |= granted < wanted && window <= left;
+        destination.in_hand += granted;
+        self.starved |= granted < wanted && left < window;
+        self.in_hand += granted;
+        self.recount_suspects(suspect, granted);
+        granted
+    }
+
+    fn recount_suspects(&mut self, suspect: bool, more: usize) {
+        if suspect {
+            self.suspects_in_hand += more;
+        }
+    }
+
+    /// Ends claims: the recipients are settled, or were not taken. Whether looking for more is worth while.
+    pub(crate) fn release(&mut self, name: &Arc<str>, count: usize) -> bool {
+        let scarce = self.in_hand * 2 >= self.limits.recipients_max;
+        self.in_hand = self.in_hand.saturating_sub(count);
+        let Some(destination) = self.destinations.get_mut(name) else { return false };
+        destination.in_hand = destination.in_hand.saturating_sub(count);
+        if destination.suspect {
+            self.suspects_in_hand = self.suspects_in_hand.saturating_sub(count);
+        }
+        // Not at each one: a look reads a page, so there should be room for one.
+        let has_room = destination.starved && destination.in_hand * 2 <= destination.window(scarce);
+        if has_room {
+            destination.starved = false;
+        }
+        let has_memory = self.starved && self.in_hand * 4 <= self.limits.recipients_max * 3;
+        if has_memory {
+            self.starved = false;
+        }
+        has_room || has_memory
+    }
+
+    /// Moves a claim to the destination that routes give it.
+    pub(crate) fn reclaim(&mut self, now: Instant, from: &Arc<str>, to: &Arc<str>, count: usize) {
+        self.release(from, count);
+        self.in_hand += count;
+        let destination = self.destination(now, to);
+        destination.in_hand += count;
+        let suspect = destination.suspect;
+        self.recount_suspects(suspect, count);
+    }
+
+    /// Takes in what was taken from the queue; its recipients are claimed.
+    pub(crate) fn offer(&mut self, now: Instant, name: &Arc<str>, load: Load<T>) -> Offered<T, V> {
+        let destination = self.destination(now, name);
+        if let Some(verdict) = destination.verdict(now) {
+            return Offered::Told(load, verdict.clone());
+        }
+        destination.push(now, load);
+        if destination.idle > 0 {
+            destination.wake.notify_one();
+        }
+        self.list(name);
+        Offered::Waits
+    }
+
+    fn list(&mut self, name: &Arc<str>) {
+        let Some(destination) = self.destinations.get_mut(name) else { return };
+        if !destination.listed && destination.wants_session(self.limits.sessions_per_destination_max) {
+            destination.listed = true;
+            self.ready.push_back(name.clone());
+        }
+    }
+
+    /// The next connection to open, with its first letter; its end is told by [`Self::ended`].
+    pub(crate) fn start(&mut self, now: Instant) -> Option<(Arc<str>, Load<T>)> {
+        self.bring_later_ones(now);
+        if self.sessions >= self.limits.sessions_max || self.next_message.is_some_and(|next| now < next) {
+            return None;
+        }
+        for _ in 0..self.ready.len() {
+            let name = self.ready.pop_front()?;
+            let suspects_full = self.suspect_sessions * SUSPECTS_PART >= self.limits.sessions_max;
+            let per_destination = self.limits.sessions_per_destination_max;
+            let Some(destination) = self.destinations.get_mut(&name) else { continue };
+            destination.listed = false;
+            if !destination.wants_session(per_destination) {
+                continue;
+            }
+            if let Some(next) = destination.next_message.filter(|next| now < *next) {
+                destination.listed = true;
+                self.later.insert((next, name));
+                continue;
+            }
+            let suspect = destination.suspect;
+            if suspect && suspects_full {
+                destination.listed = true;
+                self.ready.push_back(name);
+                continue;
+            }
+            let Some(load) = destination.pop() else { continue };
+            destination.sessions += 1;
+            self.sessions += 1;
+            if suspect {
+                self.suspect_sessions += 1;
+                *self.opened_as_suspect.entry(name.clone()).or_default() += 1;
+            }
+            self.pace(now, &name);
+            self.list(&name);
+            return Some((name, load));
+        }
+        None
+    }
+
+    fn bring_later_ones(&mut self, now: Instant) {
+        while self.later.first().is_some_and(|(when, _)| *when <= now) {
+            if let Some((_, name)) = self.later.pop_first() {
+                self.ready.push_back(name);
+            }
+        }
+    }
+
+    /// A message goes out: rate limits count it.
+    fn pace(&mut self, now: Instant, name: &Arc<str>) {
+        let (pause, of_destination) = (self.limits.pause, self.limits.pause_per_destination);
+        if !pause.is_zero() {
+            self.next_message = Some(self.next_message.map_or(now, |next| next.max(now)) + pause);
+        }
+        if let Some(destination) = self.destinations.get_mut(name).filter(|_| !of_destination.is_zero()) {
+            destination.next_message =
+                Some(destination.next_message.map_or(now, |next| next.max(now)) + of_destination);
+        }
+    }
+
+    /// When a rate limit lets the next one go, if one keeps somebody.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        let later = self.later.first().map(|(when, _)| *when);
+        let anybody = self.next_message.filter(|_| !self.ready.is_empty());
+        later.into_iter().chain(anybody).min()
+    }
+
+    /// The next letter for an open connection to this destination.
+    pub(crate) fn more(&mut self, now: Instant, name: &Arc<str>) -> Option<Load<T>> {
+        if self.next_message.is_some_and(|next| now < next) {
+            return None;
+        }
+        let destination = self.destinations.get_mut(name)?;
+        if destination.next_message.is_some_and(|next| now < next) {
+            return None;
+        }
+        let load = destination.pop()?;
+        self.pace(now, name);
+        Some(load)
+    }
+
+    /// An open connection waits for a letter (`true`) or does not any more. Gives what wakes it.
+    pub(crate) fn idle(&mut self, now: Instant, name: &Arc<str>, waits: bool) -> Arc<Notify> {
+        let destination = self.destination(now, name);
+        destination.idle = if waits { destination.idle + 1 } else { destination.idle.saturating_sub(1) };
+        destination.wake.clone()
+    }
+
+    /// Leaves a letter that was not tried to the destination's other connections; gives it back when there is none.
+    pub(crate) fn leave_to_company(&mut self, name: &Arc<str>, load: Load<T>) -> Option<Load<T>> {
+        let Some(destination) = self.destinations.get_mut(name).filter(|destination| destination.sessions > 1) else {
+            return Some(load);
+        };
+        destination.push_front(load);
+        destination.wake.notify_one();
+        None
+    }
+
+    /// A transaction was taken.
+    pub(crate) fn succeeded(&mut self, now: Instant, name: &Arc<str>) {
+        let sessions_max = self.limits.sessions_per_destination_max;
+        let destination = self.destination(now, name);
+        let (was_suspect, in_hand) = (destination.suspect, destination.in_hand);
+        destination.succeeded(now, sessions_max);
+        if was_suspect {
+            self.suspects_in_hand = self.suspects_in_hand.saturating_sub(in_hand);
+        }
+        self.list(name);
+    }
+
+    /// A connection has ended; gives what waited and is told the same.
+    pub(crate) fn ended(&mut self, now: Instant, name: &Arc<str>, end: SessionEnd<V>) -> Vec<Load<T>> {
+        self.sessions = self.sessions.saturating_sub(1);
+        if let Some(count) = self.opened_as_suspect.get_mut(name) {
+            *count -= 1;
+            self.suspect_sessions = self.suspect_sessions.saturating_sub(1);
+            if *count == 0 {
+                self.opened_as_suspect.remove(name);
+            }
+        }
+        let until = now + self.limits.unreachable_for;
+        let destination = self.destination(now, name);
+        destination.sessions = destination.sessions.saturating_sub(1);
+        let was_suspect = destination.suspect;
+        let told = match end {
+            SessionEnd::Peace => Vec::new(),
+            SessionEnd::Lost => {
+                destination.slow_down(now);
+                Vec::new()
+            }
+            SessionEnd::Unreachable(verdict) => {
+                destination.unreachable(now, until, verdict);
+                destination.drain()
+            }
+            SessionEnd::Told => destination.drain(),
+        };
+        if !was_suspect && destination.suspect {
+            self.suspects_in_hand += destination.in_hand;
+        }
+        self.list(name);
+        told
+    }
+
+    /// All that waits, out of memory: the worker stops, or a lease was lost (`which` says whose).
+    pub(crate) fn drain(&mut self, mut which: impl FnMut(&T) -> bool) -> Vec<(Arc<str>, Load<T>)> {
+        let mut drained = Vec::new();
+        for (name, destination) in &mut self.destinations {
+            for load in destination.drain() {
+                if which(&load.letter) {
+                    drained.push((name.clone(), load));
+                } else {
+                    destination.push_back_unused(load);
+                }
+            }
+        }
+        drained
+    }
+
+    /// Recipients in memory.
+    pub(crate) const fn in_hand(&self) -> usize {
+        self.in_hand
+    }
+
+    /// Connections open or being opened.
+    #[cfg(test)]
+    const fn sessions(&self) -> usize {
+        self.sessions
+    }
+
+    /// Paces of destinations that nobody has used for long are forgotten, when there are many.
+    fn forget(&mut self, now: Instant) {
+        if self.destinations.len() < self.forget_at {
+            return;
+        }
+        self.destinations.retain(|_, destination| destination.listed || !destination.is_forgettable(now, FORGET_AFTER));
+        // So that a world of living ones is not walked at each claim.
+        self.forget_at = (self.destinations.len() * 2).max(DESTINATIONS_MANY);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,8 @@
 //! A table's byte is frozen once a release wrote it; a table that is dropped leaves its byte unused.
 //!
 //! Who owns which: 0x01 to 0x0f the dispatch, 0x10 to 0x2f the directory, 0x30 to 0x3f the queue and the fan-in,
-//! 0x40 to 0x7f the accounts (0x40 is shared with the queue, through `reachability`).
+//! 0x40 to 0x6f the accounts (0x40 is shared with the queue, through `reachability`), 0x70 to 0x7f the queue's
+//! outbound part, for which 0x30 to 0x3f has too little room.
 
 use std::ops::Deref;
 
@@ -68,6 +69,8 @@ pub enum Table {
     Referrer = 0x19,
     /// `scope u8 | id u64 | policy text`: a policy's value.
     Policy = 0x1a,
+    /// `domain u32 | selector text`: a key that signs the domain's mail.
+    DkimKey = 0x1b,
     /// `account u64 | kind u8 | domain text 0 | local part text`: a grant of sending.
     SendingGrant = 0x1f,
     /// `name text`: a relay grant.
@@ -94,7 +97,7 @@ pub enum Table {
     // ---- Shared by accounts and queue: reachability.rs.
     /// `tenant u32 | hash 32 | owner kind u8 | owner`: empty; who names a blob.
     BlobReachability = 0x40,
-    // ---- Accounts (0x41 to 0x7f): account/, whose tables.rs says more.
+    // ---- Accounts (0x41 to 0x6f): account/, whose tables.rs says more.
     /// `account u64`: counters, quota and usage of an account.
     AccountState = 0x41,
     /// `account u64 | mailbox u32`: what seldom changes of a mailbox.
@@ -133,6 +136,36 @@ pub enum Table {
     DomainUsage = 0x52,
     /// No field: counts of the group that belong to no account.
     AccountsGroup = 0x53,
+
+    // ---- Outbound: queue/outbound/, whose rows.rs has the records.
+    /// No field: the next numbers, the depths, and how early each line of the timeline begins.
+    OutboundCounters = 0x70,
+    /// `item u64`: what never changes of an item, until it is forgotten.
+    OutboundItem = 0x71,
+    /// `item u64`: why an item is still open; no row once it is closed.
+    OutboundItemState = 0x72,
+    /// `item u64`: the message of an open item.
+    OutboundContent = 0x73,
+    /// `item u64 | position u32`: a recipient and where it is.
+    OutboundRecipient = 0x74,
+    /// `item u64 | position u32 | attempt u32`: how an attempt ended.
+    OutboundAttempt = 0x75,
+    /// `destination text 0 | class u8 | due u64 | item u64 | position u32`: empty; a recipient that waits.
+    OutboundWaiting = 0x76,
+    /// `destination text 0 | item u64 | position u32`: empty; one that waits because nothing could be reached.
+    OutboundUnreached = 0x77,
+    /// `destination text`: counts, the first recipient that waits, and since when it cannot be reached.
+    OutboundDestination = 0x78,
+    /// `line u8 | time u64 | who`: empty; destinations, timers, leases and closed items by their time.
+    OutboundTimeline = 0x79,
+    /// `epoch u64`: a lease.
+    OutboundLease = 0x7a,
+    /// `epoch u64 | item u64 | position u32`: empty; a recipient that a worker has.
+    OutboundTaken = 0x7b,
+    /// `kind u8 | who`: how many recipients of a sender have no end.
+    OutboundSender = 0x7c,
+    /// `message id text 0 | item u64`: empty.
+    OutboundMessageId = 0x7d,
 }
 
 impl Table {

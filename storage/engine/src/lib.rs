@@ -4,8 +4,8 @@
 //! bytes on each replica.
 //!
 //! This file only sorts commands and queries to their rooms: `requests` remembers replies, `directory` is
-//! group 0, `account` the mailboxes of a shard, `queue` and `fanin` the two ends of the fan-out. A command
-//! runs inside a savepoint and a refused one is rolled back, so a refusal changes nothing whatever its room did.
+//! group 0, `account` the mailboxes of a shard, `queue` and `fanin` the two ends of the fan-out, `queue::outbound` the
+//! mail for the world. A command runs inside a savepoint and a refused one is rolled back, so a refusal changes nothing whatever its room did.
 
 mod account;
 mod directory;
@@ -27,6 +27,7 @@ use securanet_model::{
     account::AccountReply,
     delivery::{DeliverReply, QueueReply},
     directory::DirectoryReply,
+    outbound::OutboundReply,
     record::RecordError,
     request::{Execute, Proposal, Topic},
 };
@@ -111,6 +112,7 @@ fn run_command(tx: &mut Tx<'_>, clock: UnixMillis, command: &Command) -> Result<
         }
         Command::Deliver(deliver) if !in_directory => Reply::Deliver(fanin::deliver(tx, clock, deliver)?),
         Command::Queue(command) if !in_directory => Reply::Queue(queue::apply(tx, clock, command)?),
+        Command::Outbound(command) if !in_directory => Reply::Outbound(queue::outbound::apply(tx, clock, command)?),
         Command::Directory(_)
         | Command::Account(..)
         | Command::Deliver(_)
@@ -127,6 +129,12 @@ const fn changed_nothing(reply: &Reply) -> bool {
             | Reply::Account(AccountReply::Refused(_))
             | Reply::Deliver(DeliverReply::KeyRefused)
             | Reply::Queue(QueueReply::WindowFull(_) | QueueReply::NotHeld)
+            | Reply::Outbound(
+                OutboundReply::WindowFull(_)
+                    | OutboundReply::LeaseEnded
+                    | OutboundReply::NoItem
+                    | OutboundReply::OutOfBounds
+            )
             | Reply::Unknown
             | Reply::WrongGroup
     )
@@ -143,6 +151,7 @@ pub fn answer(view: &dyn Read, space: Space, query: &Query) -> Result<Answer, En
         Query::Directory(query) if in_directory => Answer::Directory(directory::answer(view, query)?),
         Query::Account(account, query) if !in_directory => Answer::Account(account::answer(view, *account, query)?),
         Query::Queue(query) if !in_directory => Answer::Queue(queue::answer(view, query)?),
+        Query::Outbound(query) if !in_directory => Answer::Outbound(queue::outbound::answer(view, query)?),
         Query::DomainUsage => Answer::DomainUsage(account::domain_usage(view)?),
         Query::BlobsReachable(blobs) => Answer::BlobsReachable(account::blobs_reachable(view, blobs)?),
         Query::Blobs { after, rows_max } => Answer::Blobs(account::blobs(view, *after, *rows_max)?),

@@ -4,7 +4,7 @@
 //! A blob without a row may be collected once nothing else pins it (the blob room decides).
 //!
 //! Key: `tenant u32 | hash 32 | kind u8 | owner`; kind 1 is a message of an account (`account u64 | email u64`),
-//! kind 2 an item of the queue (`item u64`). The value is empty.
+//! kind 2 an item of the queue (`item u64`), kind 3 an item of its outbound part (`item u64`). The value is empty.
 
 use securanet_model::{AccountId, BlobId, EmailId};
 
@@ -20,6 +20,8 @@ pub(crate) enum Owner {
     Email(AccountId, EmailId),
     /// An item of the queue.
     QueueItem(u64),
+    /// An item of the queue's outbound part.
+    OutboundItem(u64),
 }
 
 /// The beginning of all rows of a blob.
@@ -44,5 +46,6 @@ fn row_key(tx: &Tx<'_>, blob: &BlobId, owner: Owner) -> Key {
     match owner {
         Owner::Email(account, email) => key.u8(1).u64(account.get()).u64(email.get()),
         Owner::QueueItem(item) => key.u8(2).u64(item),
+        Owner::OutboundItem(item) => key.u8(3).u64(item),
     }
 }

@@ -37,6 +37,7 @@
 
 mod enter;
 mod held;
+pub(crate) mod outbound;
 mod pending;
 mod settle;
 

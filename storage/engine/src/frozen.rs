@@ -11,6 +11,7 @@ use securanet_model::{
     content::{BlobRef, NewMessage, Sealed},
     delivery::{Deliver, DeliverTo, DeliveryKey, FanOut, FanOutTarget, QueueCommand, QuotaRule},
     directory::{Alias, DirectoryCommand, List, Quota, ScramVerifier, Verifiers},
+    dkim::{DkimAlgorithm, DkimState, PrivateKey, Selector},
     policy::Scope,
     record,
     request::Proposal,
@@ -181,6 +182,38 @@ fn check(group: u32, commands: Vec<Command>, frozen: &str) {
 #[test]
 fn the_directory_is_what_the_first_release_wrote() {
     check(0, directory(), include_str!("frozen/directory.txt"));
+}
+
+fn dkim() -> Vec<Command> {
+    let (old, new): (Selector, Selector) = ("r1".parse().unwrap(), "r2".parse().unwrap());
+    let put = |selector: &Selector, algorithm| DirectoryCommand::PutDkimKey {
+        domain: domain(),
+        selector: selector.clone(),
+        algorithm,
+        private: PrivateKey::new(vec![16; 5]),
+    };
+    let set = |selector: &Selector, state| DirectoryCommand::SetDkimState {
+        domain: domain(),
+        selector: selector.clone(),
+        state,
+    };
+    let commands = vec![
+        DirectoryCommand::Initialise { cluster: [1; 16], content_key: [2; 32], login_key: [3; 32], shards: 2 },
+        DirectoryCommand::CreateDomain { tenant: TenantId::new(7), name: domain() },
+        put(&old, DkimAlgorithm::RsaSha256),
+        set(&old, DkimState::Active),
+        put(&new, DkimAlgorithm::RsaSha256),
+        set(&new, DkimState::Active),
+        put(&"e1".parse().unwrap(), DkimAlgorithm::Ed25519Sha256),
+        put(&"e2".parse().unwrap(), DkimAlgorithm::Ed25519Sha256),
+        DirectoryCommand::DeleteDkimKey { domain: domain(), selector: "e2".parse().unwrap() },
+    ];
+    commands.into_iter().map(Command::Directory).collect()
+}
+
+#[test]
+fn keys_that_sign_are_what_the_first_release_with_them_wrote() {
+    check(0, dkim(), include_str!("frozen/dkim.txt"));
 }
 
 #[test]

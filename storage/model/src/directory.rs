@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountId, Address, AppPasswordId, DomainId, DomainName, Epoch, GroupId, TenantId, UnixMillis,
+    dkim::{DkimAlgorithm, DkimKey, DkimState, PrivateKey, Selector},
     policy::{PolicyError, Scope},
     sending::{Grant, RelayGrant, SenderRight},
 };
@@ -262,6 +263,34 @@ pub enum DirectoryCommand {
         /// Which.
         name: String,
     },
+    /// Adds a key that may sign a domain's mail; it is [`DkimState::Published`] at first.
+    PutDkimKey {
+        /// Whose mail; a domain of ours.
+        domain: DomainName,
+        /// Its name in the DNS; not in use yet.
+        selector: Selector,
+        /// How it signs.
+        algorithm: DkimAlgorithm,
+        /// The key.
+        private: PrivateKey,
+    },
+    /// Changes the state of a key. The one that is made active takes the place of the domain's active key of the
+    /// same algorithm, which retires.
+    SetDkimState {
+        /// Whose.
+        domain: DomainName,
+        /// Which.
+        selector: Selector,
+        /// Its new state.
+        state: DkimState,
+    },
+    /// Forgets a key.
+    DeleteDkimKey {
+        /// Whose.
+        domain: DomainName,
+        /// Which.
+        selector: Selector,
+    },
 }
 
 /// What a change of the directory answers.
@@ -374,6 +403,8 @@ pub enum DirectoryQuery {
     SendingGrants(AccountId),
     /// All relay grants, sorted by name.
     RelayGrants,
+    /// The keys of a domain, private ones included, sorted by selector.
+    DkimKeys(DomainName),
 }
 
 /// One mailbox owner that an address leads to.
@@ -461,4 +492,6 @@ pub enum DirectoryAnswer {
     SendingGrants(Vec<Grant>),
     /// To `RelayGrants`.
     RelayGrants(Vec<RelayGrant>),
+    /// To `DkimKeys`; none for a domain that is not ours.
+    DkimKeys(Vec<DkimKey>),
 }

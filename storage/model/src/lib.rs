@@ -13,6 +13,7 @@ pub mod address;
 pub mod content;
 pub mod delivery;
 pub mod directory;
+pub mod dkim;
 pub mod ids;
 pub mod limits;
 pub mod mailbox;

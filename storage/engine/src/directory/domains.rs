@@ -10,7 +10,7 @@ use securanet_model::{
     sending::ANY_LOCAL_PART,
 };
 
-use super::{Failure, Outcome, addresses, cluster, policies, references, relays};
+use super::{Failure, Outcome, addresses, cluster, dkim, policies, references, relays};
 use crate::{
     EngineError,
     keys::{Key, Table},
@@ -71,6 +71,7 @@ pub(super) fn delete(tx: &mut Tx<'_>, name: &DomainName) -> Outcome {
         references::address_is_gone(tx, &any)?;
     }
     relays::lose_domain(tx, name)?;
+    dkim::forget(tx, domain.id)?;
     let key = name_key(&tx.view(), name);
     tx.delete(key);
     let key = tx.key(Table::Domain).u32(domain.id.get());

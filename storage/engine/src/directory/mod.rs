@@ -17,6 +17,7 @@ mod aliases;
 mod check;
 mod cluster;
 mod credentials;
+mod dkim;
 mod domains;
 mod grants;
 mod lists;
@@ -110,6 +111,11 @@ fn run(tx: &mut Tx<'_>, clock: UnixMillis, command: &DirectoryCommand) -> Outcom
         C::RevokeSending(grant) => grants::revoke(tx, grant),
         C::PutRelay(relay) => relays::put(tx, relay),
         C::DeleteRelay { name } => relays::delete(tx, name),
+        C::PutDkimKey { domain, selector, algorithm, private } => {
+            dkim::put(tx, clock, domain, selector, (*algorithm, private))
+        }
+        C::SetDkimState { domain, selector, state } => dkim::set_state(tx, domain, selector, *state),
+        C::DeleteDkimKey { domain, selector } => dkim::delete(tx, domain, selector),
     }
 }
 
@@ -135,6 +141,7 @@ pub(crate) fn answer(view: &ReadView<'_>, query: &DirectoryQuery) -> Result<Dire
         Q::SenderRight(account, address) => A::SenderRight(grants::right(view, *account, address)?),
         Q::SendingGrants(account) => A::SendingGrants(grants::of(view, *account)?),
         Q::RelayGrants => A::RelayGrants(relays::all(view)?),
+        Q::DkimKeys(domain) => A::DkimKeys(dkim::of(view, domain)?),
     })
 }
 

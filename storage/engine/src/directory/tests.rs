@@ -3,6 +3,7 @@
 mod accounts;
 mod addresses;
 mod credentials;
+mod dkim;
 mod grants;
 mod invariants;
 mod listings;

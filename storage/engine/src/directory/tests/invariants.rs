@@ -9,6 +9,7 @@ use securanet_kv::Direction;
 use securanet_model::{
     Address, DomainName,
     directory::{Account, Alias, Domain, List},
+    dkim::{DkimKey, DkimState},
     limits::{ALIAS_DEPTH_MAX, GROUP_MEMBERS_MAX},
     record,
     sending::{ANY_LOCAL_PART, Grant},
@@ -33,6 +34,7 @@ pub(super) fn check(view: &ReadView<'_>, after: &str) {
     every_address_is_one_thing(view, (&accounts, &aliases, &lists), after);
     every_name_leads_somewhere(view, (&aliases, &lists, &domains), after);
     ids_are_unique(view, &accounts, &domains, after);
+    one_key_of_each_algorithm_signs(view, &domains, after);
     let graph = graph(view, &aliases, &lists);
     for start in graph.keys() {
         let depth = depth(&graph, start, &mut Vec::new(), after);
@@ -114,6 +116,15 @@ fn ids_are_unique(view: &ReadView<'_>, accounts: &[Account], domains: &[Domain],
         let (next_domain, next_account): (u32, u64) = record::decode(&counters.1).unwrap();
         assert!(domains.iter().all(|domain| domain.id.get() < next_domain), "after {after}");
         assert!(accounts.iter().all(|account| account.id.get() < next_account), "after {after}");
+    }
+}
+
+fn one_key_of_each_algorithm_signs(view: &ReadView<'_>, domains: &[Domain], after: &str) {
+    let mut active = BTreeSet::new();
+    for key in all::<DkimKey>(view, Table::DkimKey) {
+        assert!(domains.iter().any(|domain| domain.name == key.domain), "a key without domain after {after}");
+        let signs = key.state == DkimState::Active;
+        assert!(!signs || active.insert((key.domain, key.algorithm)), "two keys sign after {after}");
     }
 }
 

@@ -1,7 +1,11 @@
 //! Whatever is commanded, in whatever order: the invariants hold, every query ends, replicas are byte-equal.
 
 use proptest::prelude::*;
-use securanet_model::{AccountId, AppPasswordId, policy::Scope};
+use securanet_model::{
+    AccountId, AppPasswordId,
+    dkim::{DkimAlgorithm, DkimState, PrivateKey},
+    policy::Scope,
+};
 
 use super::*;
 
@@ -21,6 +25,19 @@ fn any_scope() -> impl Strategy<Value = Scope> {
         (1..4_u32).prop_map(|id| Scope::Domain(securanet_model::DomainId::new(id))),
         (1..6_u64).prop_map(|id| Scope::Account(AccountId::new(id))),
     ]
+}
+
+/// Adds a key, makes it active, forgets it.
+fn dkim_step(domain: DomainName, step: u8) -> DirectoryCommand {
+    let selector = "s".parse().unwrap();
+    match step {
+        0 => {
+            let private = PrivateKey::new(vec![1]);
+            DirectoryCommand::PutDkimKey { domain, selector, algorithm: DkimAlgorithm::RsaSha256, private }
+        }
+        1 => DirectoryCommand::SetDkimState { domain, selector, state: DkimState::Active },
+        _ => DirectoryCommand::DeleteDkimKey { domain, selector },
+    }
 }
 
 fn any_command() -> impl Strategy<Value = DirectoryCommand> {
@@ -53,6 +70,7 @@ fn any_command() -> impl Strategy<Value = DirectoryCommand> {
         } else {
             DirectoryCommand::RemoveAppPassword { account, id: AppPasswordId::new(1) }
         }),
+        1 => (domain(), 0..3_u8).prop_map(|(domain, step)| dkim_step(domain, step)),
         1 => (any_scope(), any::<bool>()).prop_map(|(scope, on)| DirectoryCommand::SetPolicy {
             key: "smtp.subaddress_folder".to_owned(),
             scope,

@@ -3,3 +3,14 @@
 //!
 //! The queue is a state table in the store: it alone knows what is due and when there is no retry any more. This
 //! room holds nothing that a restart would lose.
+
+pub mod client;
+pub mod dns;
+pub mod fuzz;
+pub mod metric;
+pub mod outgoing;
+pub mod report;
+pub mod route;
+pub mod settings;
+pub mod tls;
+pub mod worker;

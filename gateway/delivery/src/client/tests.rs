@@ -1,0 +1,1 @@
+//! Dialogues with servers of every kind.

@@ -1,0 +1,50 @@
+//! Answers remembered, within bounds of number and of time.
+//!
+//! It is ours and not the resolver's, because a retry of "no such domain" must be able to pass by what is
+//! remembered of absences without forgetting what is there.
+
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use tokio::time::Instant;
+
+use super::{
+    answer::{Kind, Known},
+    settings::DnsSettings,
+};
+
+/// What a server lets us remember of an absence when it does not say (RFC 2308 5 wants an SOA for it).
+const NEGATIVE_TTL_DEFAULT: Duration = Duration::from_secs(60);
+/// Answers with a shorter TTL are remembered for this long, so that one mailing does not ask for each letter.
+const TTL_MIN: Duration = Duration::from_secs(5);
+
+pub(super) struct Memory {
+    entries: Cache<(String, Kind), (Instant, Known)>,
+    positive_ttl_max: Duration,
+    negative_ttl_max: Duration,
+}
+
+impl Memory {
+    pub(super) fn new(settings: &DnsSettings) -> Self {
+        Self {
+            entries: Cache::new(settings.cache_entries_max.max(1)),
+            positive_ttl_max: settings.positive_ttl_max,
+            negative_ttl_max: settings.negative_ttl_max,
+        }
+    }
+
+    /// What is still known; absences only when they are wanted.
+    pub(super) fn get(&self, name: &str, kind: Kind, absences: bool) -> Option<Known> {
+        let (until, known) = self.entries.get(&(name.to_owned(), kind))?;
+        (until > Instant::now() && (absences || known.is_ok())).then_some(known)
+    }
+
+    pub(super) fn put(&self, name: &str, kind: Kind, known: &Known, ttl: Option<Duration>) {
+        let (ttl, ttl_max) = match known {
+            Ok(_) => (ttl.unwrap_or(TTL_MIN), self.positive_ttl_max),
+            Err(_) => (ttl.unwrap_or(NEGATIVE_TTL_DEFAULT), self.negative_ttl_max),
+        };
+        let until = Instant::now() + ttl.max(TTL_MIN).min(ttl_max);
+        self.entries.insert((name.to_owned(), kind), (until, known.clone()));
+    }
+}

@@ -1,0 +1,155 @@
+//! Routes and the DNS together: a table of who is sent where.
+
+use securanet_gateway::model::{Address, ReversePath};
+
+use super::*;
+use crate::dns::tests::{
+    server::{Answer, Server},
+    settings,
+};
+
+const ROUTES: &str = r#"
+self_names = ["us.test"]
+[[routes]]
+name = "reports"
+senders = ["<>"]
+hosts = ["reports.test"]
+[[routes]]
+name = "boss"
+senders = ["boss@example.org"]
+recipient_domains = ["partner.test"]
+hosts = ["[192.0.2.7]:2525", "backup.test"]
+tls = "encrypted"
+[[routes]]
+name = "branch"
+senders = ["branch.example.org", ".branch.example.org"]
+hosts = ["smart.test:587"]
+login = { user = "we", password = "secret" }
+[[routes]]
+name = "inside"
+recipient_domains = ["local.test", ".local.test"]
+hosts = ["[127.0.0.1]"]
+[[routes]]
+name = "strict"
+recipient_domains = ["bank.test"]
+tls = "verified"
+port = 26
+"#;
+
+async fn router(settings_text: &str, answers: &[(&str, &[&str])]) -> (Server, Router) {
+    let server = Server::start().await;
+    answers.iter().for_each(|(question, records)| server.says(question, Answer::records(records)));
+    let dns = Dns::new(&settings(&[&server])).unwrap();
+    let router = Router::new(toml::from_str(settings_text).unwrap(), dns, Policies::default()).unwrap();
+    (server, router)
+}
+
+fn sender(text: &str) -> ReversePath {
+    if text == "<>" { ReversePath::Null } else { ReversePath::Address(Address::parse(text).unwrap()) }
+}
+
+fn hops(found: &[Hop]) -> Vec<String> {
+    let one = |hop: &Hop| {
+        let addresses: Vec<_> = hop.addresses.iter().map(ToString::to_string).collect();
+        format!("{} {}", hop.name, addresses.join(" "))
+    };
+    found.iter().map(one).collect()
+}
+
+#[tokio::test]
+async fn the_first_route_that_fits_sender_and_recipient_decides_with_what_mail_waits() {
+    let (_server, router) = router(ROUTES, &[]).await;
+    let cases = [
+        ("<>", "ann@partner.test", "route:reports"),
+        ("boss@example.org", "ann@partner.test", "route:boss"),
+        ("BOSS@example.org", "ann@partner.test", "route:boss"),
+        ("boss@example.org", "ann@other.test", "other.test"),
+        ("clerk@example.org", "ann@partner.test", "partner.test"),
+        ("x@branch.example.org", "ann@partner.test", "route:branch"),
+        ("x@a.branch.example.org", "ann@local.test", "route:branch"),
+        ("x@abranch.example.org", "ann@other.test", "other.test"),
+        ("x@example.org", "ann@local.test", "route:inside"),
+        ("x@example.org", "ann@a.b.local.test", "route:inside"),
+        ("x@example.org", "ann@notlocal.test", "notlocal.test"),
+        ("x@example.org", "ann@bank.test", "bank.test"),
+    ];
+    for (from, to, expected) in cases {
+        let destination = router.destination_of(&sender(from), &Address::parse(to).unwrap());
+        assert_eq!(destination, expected, "{from} to {to}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_names_its_hosts_ports_login_and_tls() {
+    let answers: &[(&str, &[&str])] = &[
+        ("smart.test A", &["A 10.0.0.1"]),
+        ("backup.test A", &["A 192.0.2.8"]),
+        ("bank.test MX", &["MX 5 mx.bank.test."]),
+        ("mx.bank.test A", &["A 192.0.2.9"]),
+    ];
+    let (_server, router) = router(ROUTES, answers).await;
+    let found = router.route("route:boss", false).await.unwrap();
+    assert_eq!(hops(&found), ["[192.0.2.7] 192.0.2.7:2525", "backup.test 192.0.2.8:25"]);
+    assert!(found.iter().all(|hop| hop.tls == TlsDemand::Encrypted && hop.route.as_deref() == Some("boss")));
+    let found = router.route("route:branch", false).await.unwrap();
+    assert_eq!(hops(&found), ["smart.test 10.0.0.1:587"], "the operator's word goes for any address");
+    assert_eq!(found[0].tls, TlsDemand::Verified(vec!["smart.test".to_owned()]), "no password to a stranger");
+    assert_eq!(found[0].auth.as_ref().unwrap().user, "we");
+    assert!(!format!("{:?}", found[0]).contains("secret"));
+    // A domain that a route by recipient is for goes its way also when it waits under its own name.
+    assert_eq!(hops(&router.route("local.test", false).await.unwrap()), ["[127.0.0.1] 127.0.0.1:25"]);
+    let found = router.route("bank.test", false).await.unwrap();
+    assert_eq!(hops(&found), ["mx.bank.test 192.0.2.9:26"]);
+    assert_eq!(found[0].tls, TlsDemand::Verified(vec!["mx.bank.test".to_owned()]));
+}
+
+#[tokio::test]
+async fn failures_say_what_they_mean_for_recipients() {
+    let answers: &[(&str, &[&str])] = &[
+        ("null.test MX", &["MX 0 ."]),
+        ("ours.test MX", &["MX 10 us.test."]),
+        ("us.test A", &["A 192.0.2.1"]),
+        ("trap.test A", &["A 127.0.0.1"]),
+    ];
+    let (_server, router) = router(ROUTES, answers).await;
+    let ours = Outcome::NotTried { again_after: 60 };
+    let cases = [
+        ("null.test", Outcome::Permanent, (5, 1, 10)),
+        ("ours.test", Outcome::Permanent, (5, 4, 6)),
+        ("trap.test", Outcome::TemporaryDns, (4, 4, 4)),
+        ("nothing.test", Outcome::TemporaryDns, (4, 4, 4)),
+        ("route:gone", ours, (4, 4, 4)),
+        ("route:reports", ours, (4, 4, 4)),
+        ("no domain", ours, (4, 4, 4)),
+    ];
+    for (destination, outcome, status) in cases {
+        let failure = router.route(destination, false).await.unwrap_err();
+        assert_eq!((failure.outcome(), failure.status()), (outcome, status), "{destination}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn routes_that_cannot_work_are_refused_with_their_name_and_the_remedy() {
+    let server = Server::start().await;
+    let dns = Dns::new(&settings(&[&server])).unwrap();
+    let cases = [
+        ("name = \"a b\"\nrecipient_domains = [\"*\"]", "number 1"),
+        ("name = \"x\"", "for nobody"),
+        ("name = \"x\"\nrecipient_domains = [\"a..b\"]", "is no domain"),
+        ("name = \"x\"\nsenders = [\"a@b@\"]", "sender"),
+        ("name = \"x\"\nsenders = [\"a.test\"]", "needs hosts"),
+        ("name = \"x\"\nrecipient_domains = [\"*\"]\nhosts = [\"192.0.2.1\"]", "in brackets"),
+        ("name = \"x\"\nrecipient_domains = [\"*\"]\nhosts = [\"[192.0.2.1]25\"]", "is no host"),
+        ("name = \"x\"\nrecipient_domains = [\"*\"]\nhosts = [\"a.test:0\"]", "is no host"),
+        ("name = \"x\"\nrecipient_domains = [\"*\"]\nlogin = { user = \"u\", password = \"p\" }", "set hosts"),
+        ("name = \"x\"\nrecipient_domains = [\"*\"]\nimplicit_tls = true\ntls = \"never\"", "exclude"),
+        ("name = \"x\"\nrecipient_domains = [\"*\"]\nhelo_name = \"a b\"", "helo_name"),
+    ];
+    for (text, expected) in cases {
+        let settings: RouterSettings = toml::from_str(&format!("[[routes]]\n{text}")).unwrap();
+        let told = Router::new(settings, dns.clone(), Policies::default()).err().unwrap().to_string();
+        assert!(told.contains(expected) && told.contains("route"), "{text}: {told}");
+    }
+    let unknown: Result<RouterSettings, _> = toml::from_str("[[routes]]\nname = \"x\"\nreceipient_domains = []");
+    assert!(unknown.unwrap_err().to_string().contains("receipient_domains"));
+}

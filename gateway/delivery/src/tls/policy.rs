@@ -1,0 +1,125 @@
+//! What TLS a destination's own words demand: DANE (RFC 7672).
+//!
+//! A route of the operator goes before: what he says about TLS is asked of nobody else. DANE is used only where
+//! DNSSEC proves both the mail hosts and their addresses; a host whose TLSA records are bogus or cannot be had is
+//! left out, since going on without them is what an attacker would want.
+
+use std::sync::Arc;
+
+use securanet_gateway::model::DomainName;
+
+use super::verifier;
+use crate::{
+    dns::{Dns, DnsFailure, HostAddresses, TlsaRecord},
+    route::{Hop, RouteFailure, TlsDemand},
+};
+
+/// Which policies of destinations are asked for.
+#[derive(Clone, Default)]
+pub struct Policies {
+    /// DANE.
+    dane: bool,
+}
+
+/// A mail host with what the DNS said of its addresses, and whether a route has said something about TLS.
+pub(crate) type Candidate = (Hop, HostAddresses, bool);
+
+impl Policies {
+    /// `dane`: DNSSEC is validated, so that DANE can be believed.
+    #[must_use]
+    pub const fn new(dane: bool) -> Self {
+        Self { dane }
+    }
+
+    /// Puts the demands of a destination on its mail hosts. Hosts that must not be used are left out.
+    pub(crate) async fn apply(
+        &self,
+        dns: &Dns,
+        domain: &DomainName,
+        mx_secure: bool,
+        candidates: Vec<Candidate>,
+    ) -> Result<Vec<Hop>, RouteFailure> {
+        let mut hops = Vec::new();
+        let mut skipped = Vec::new();
+        for (mut hop, addresses, by_route) in candidates {
+            let demanded = matches!(hop.tls, TlsDemand::Dane { .. });
+            let asked = self.dane && mx_secure && addresses.secure && (demanded || !by_route);
+            let port = hop.addresses.first().map_or(25, |address| address.port());
+            let found = if asked { tlsa(dns, &hop.name, &addresses.canonical, port).await } else { Ok(None) };
+            match found {
+                Ok(Some((base, records))) => {
+                    hop.tls = demand(records, vec![base, hop.name.clone(), domain.as_str().to_owned()]);
+                    hop.tls_reason = Some("DANE".to_owned());
+                    hops.push(hop);
+                }
+                Ok(None) if demanded => skipped.push(format!("{} has no secure TLSA records", hop.name)),
+                Ok(None) => hops.push(hop),
+                Err(dead @ DnsFailure::ResolverDead(_)) => return Err(dead.into()),
+                Err(failure) => skipped.push(failure.to_string()),
+            }
+        }
+        if hops.is_empty() {
+            return Err(RouteFailure::Tls { destination: domain.as_str().to_owned(), why: skipped.join("; ") });
+        }
+        Ok(hops)
+    }
+
+    /// Finds the TLSA records of smarthosts whose route demands DANE. The operator named the host, so that only its
+    /// TLSA records need be secure.
+    pub(crate) async fn apply_to_route(&self, dns: &Dns, mut hops: Vec<Hop>) -> Result<Vec<Hop>, RouteFailure> {
+        let mut skipped = Vec::new();
+        let mut kept = Vec::new();
+        let destination = hops.first().and_then(|hop| hop.route.clone()).unwrap_or_default();
+        for mut hop in hops.drain(..) {
+            if !matches!(hop.tls, TlsDemand::Dane { .. }) {
+                kept.push(hop);
+                continue;
+            }
+            let port = hop.addresses.first().map_or(25, |address| address.port());
+            match tlsa(dns, &hop.name, &hop.name, port).await {
+                Ok(Some((base, records))) => {
+                    hop.tls = TlsDemand::Dane { records: usable(records), names: vec![base] };
+                    kept.push(hop);
+                }
+                Ok(None) => skipped.push(format!("{} has no secure TLSA records", hop.name)),
+                Err(dead @ DnsFailure::ResolverDead(_)) => return Err(dead.into()),
+                Err(failure) => skipped.push(failure.to_string()),
+            }
+        }
+        if kept.is_empty() && !skipped.is_empty() {
+            return Err(RouteFailure::Tls { destination, why: skipped.join("; ") });
+        }
+        Ok(kept)
+    }
+}
+
+/// RFC 7672 2.2.2: looked for where aliases led first, then at the host's own name.
+async fn tlsa(
+    dns: &Dns,
+    name: &str,
+    canonical: &str,
+    port: u16,
+) -> Result<Option<(String, Vec<TlsaRecord>)>, DnsFailure> {
+    let mut bases = vec![canonical];
+    if canonical != name {
+        bases.push(name);
+    }
+    for base in bases {
+        let records = dns.tlsa(base, port).await?;
+        if !records.is_empty() {
+            return Ok(Some((base.to_owned(), records)));
+        }
+    }
+    Ok(None)
+}
+
+fn usable(records: Vec<TlsaRecord>) -> Arc<[TlsaRecord]> {
+    records.into_iter().filter(verifier::is_usable).collect()
+}
+
+/// RFC 7672 2.2: records of which none can be acted on demand TLS all the same.
+fn demand(records: Vec<TlsaRecord>, mut names: Vec<String>) -> TlsDemand {
+    let records = usable(records);
+    names.dedup();
+    if records.is_empty() { TlsDemand::Encrypted } else { TlsDemand::Dane { records, names } }
+}

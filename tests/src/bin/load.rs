@@ -18,12 +18,14 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use base64::{Engine, prelude::BASE64_STANDARD};
 
 /// A server may stall for a compaction or a slow disk; longer than this is a failure of the run.
 const PATIENCE: Duration = Duration::from_secs(120);
-const USAGE: &str = "load ADDRESS CONNECTIONS MESSAGES SIZE TEXT RECIPIENTS FIRST\n\
+const USAGE: &str = "load [--login USER:PASSWORD] ADDRESS CONNECTIONS MESSAGES SIZE TEXT RECIPIENTS FIRST\n\
     ADDRESS 127.0.0.1:2525; SIZE octets of a message; TEXT a file of text, at least FIRST + MESSAGES times SIZE long;\n\
-    RECIPIENTS user{}@bench.example:20 (numbers from 0); FIRST number of the first message (its stretch of TEXT)";
+    RECIPIENTS user{}@bench.example:20 (numbers from 0); FIRST number of the first message (its stretch of TEXT);\n\
+    with a login it submits, and USER is the sender of all messages";
 
 struct Load {
     address: SocketAddr,
@@ -34,6 +36,7 @@ struct Load {
     recipient: String,
     recipients: usize,
     first: usize,
+    login: Option<(String, String)>,
     /// Makes Message-IDs of one run differ from those of others.
     run: u128,
 }
@@ -48,7 +51,15 @@ struct Seen {
 }
 
 fn main() -> anyhow::Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let login = if words.first().is_some_and(|word| word == "--login") {
+        let (user, password) = words.get(1).and_then(|word| word.split_once(':')).context(USAGE)?;
+        let login = (user.to_owned(), password.to_owned());
+        words.drain(..2);
+        Some(login)
+    } else {
+        None
+    };
     let [address, connections, messages, size, text, recipients, first] = words.as_slice() else { bail!(USAGE) };
     let (recipient, count) = recipients.rsplit_once(':').context(USAGE)?;
     let load = Load {
@@ -60,6 +71,7 @@ fn main() -> anyhow::Result<()> {
         recipient: recipient.to_owned(),
         recipients: count.parse()?,
         first: first.parse()?,
+        login,
         run: SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos(),
     };
     let needed = (load.first + load.messages) as u64 * load.size as u64;
@@ -72,7 +84,9 @@ fn main() -> anyhow::Result<()> {
 impl Load {
     /// Connects all, then sends from all; the clock runs from the first MAIL to the last reply.
     fn run(&self) -> anyhow::Result<serde_json::Value> {
-        let open = (0..self.connections).map(|_| Sender::connect(self.address)).collect::<anyhow::Result<Vec<_>>>()?;
+        let open = (0..self.connections)
+            .map(|_| Sender::connect(self.address, self.login.as_ref()))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let (next, total) = (AtomicUsize::new(0), Mutex::new(Seen::default()));
         let start = Instant::now();
         thread::scope(|scope| {
@@ -105,7 +119,7 @@ impl Load {
             let recipient = self.recipient.replace("{}", &(number % self.recipients).to_string());
             let message = self.message(number, &recipient, &mut text)?;
             let began = Instant::now();
-            match sender.deliver(&recipient, &message)? {
+            match sender.deliver(self.sender(), &recipient, &message)? {
                 None => {
                     seen.latencies.push(began.elapsed());
                     seen.octets += message.len() as u64;
@@ -118,14 +132,19 @@ impl Load {
         }
     }
 
+    fn sender(&self) -> &str {
+        self.login.as_ref().map_or("sender@remote.example", |(user, _)| user)
+    }
+
     /// A message of the size asked for, its text from a stretch of the file that no other message of the run has.
     fn message(&self, number: usize, recipient: &str, text: &mut File) -> anyhow::Result<Vec<u8>> {
         let mut header = String::with_capacity(self.size + self.size / 16);
         write!(
             header,
-            "From: Sender {number} <sender{number}@remote.example>\r\nTo: <{recipient}>\r\nSubject: Message {number} of a \
+            "From: Sender {number} <{}>\r\nTo: <{recipient}>\r\nSubject: Message {number} of a \
              measurement\r\nDate: Mon, 02 Mar 2026 09:00:00 +0000\r\nMessage-ID: <{}.{number}@remote.example>\r\n\
              MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
+            self.sender(),
             self.run
         )?;
         let mut message = header.into_bytes();
@@ -150,7 +169,7 @@ struct Sender {
 }
 
 impl Sender {
-    fn connect(to: SocketAddr) -> anyhow::Result<Self> {
+    fn connect(to: SocketAddr, login: Option<&(String, String)>) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(to)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -160,15 +179,18 @@ impl Sender {
         ensure!(greeting.starts_with("220"), "greeting {greeting:?}");
         let hello = sender.say(b"EHLO load.remote.example\r\n")?;
         ensure!(hello.starts_with("250"), "EHLO was answered {hello:?}");
+        if let Some((user, password)) = login {
+            let secret = BASE64_STANDARD.encode(format!("\0{user}\0{password}"));
+            let reply = sender.say(format!("AUTH PLAIN {secret}\r\n").as_bytes())?;
+            ensure!(reply.starts_with("235"), "AUTH was answered {reply:?}");
+        }
         Ok(sender)
     }
 
     /// Sends one message; a refusal is given back as text.
-    fn deliver(&mut self, recipient: &str, message: &[u8]) -> anyhow::Result<Option<String>> {
-        let envelope = format!(
-            "MAIL FROM:<sender@remote.example> SIZE={} BODY=8BITMIME\r\nRCPT TO:<{recipient}>\r\nDATA\r\n",
-            message.len()
-        );
+    fn deliver(&mut self, from: &str, recipient: &str, message: &[u8]) -> anyhow::Result<Option<String>> {
+        let envelope =
+            format!("MAIL FROM:<{from}> SIZE={} BODY=8BITMIME\r\nRCPT TO:<{recipient}>\r\nDATA\r\n", message.len());
         self.write(envelope.as_bytes())?;
         let replies = [self.reply()?, self.reply()?, self.reply()?];
         if let Some(refusal) = replies.iter().find(|reply| !reply.starts_with(['2', '3'])) {

@@ -5,7 +5,9 @@ use securanet_gateway::{
     login::password,
     model::{
         AppPasswordId, DomainName,
-        directory::{AppPassword, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryReply, Verifiers},
+        directory::{
+            AppPassword, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryRefusal, DirectoryReply, Verifiers,
+        },
         policy::Scope,
     },
 };
@@ -22,6 +24,9 @@ use crate::{
 
 /// Shortest password that is accepted (NIST SP 800-63B 5.1.1.2).
 const PASSWORD_CHARACTERS_MIN: usize = 8;
+/// Draws of an app password. With the 32 that an account may have, one draw in 32,000 meets another one's first
+/// letters: four in a row mean that the random numbers are none.
+const DRAWS_MAX: usize = 4;
 
 /// A password to set. No `Debug`.
 #[derive(Deserialize, ToSchema)]
@@ -130,15 +135,21 @@ pub(crate) async fn add_app(
     input::Json(new): input::Json<NewAppPassword>,
 ) -> Result<(StatusCode, Json<MadeAppPassword>), ApiError> {
     let account = find(&api, &address).await?;
-    let made = tokio::task::spawn_blocking(password::make_app_password).await.map_err(ApiError::internal)??;
-    let add = DirectoryCommand::AddAppPassword { account: account.id, label: new.label, verifiers: made.verifiers };
-    match change(&api, add).await? {
-        DirectoryReply::AppPassword(id) => {
-            let password = made.password.expose().to_owned();
-            Ok((StatusCode::CREATED, Json(MadeAppPassword { id: id.get(), password })))
+    for _ in 0..DRAWS_MAX {
+        let made = tokio::task::spawn_blocking(password::make_app_password).await.map_err(ApiError::internal)??;
+        let (label, verifiers) = (new.label.clone(), made.verifiers);
+        match api.client.directory(DirectoryCommand::AddAppPassword { account: account.id, label, verifiers }).await? {
+            DirectoryReply::AppPassword(id) => {
+                let password = made.password.expose().to_owned();
+                return Ok((StatusCode::CREATED, Json(MadeAppPassword { id: id.get(), password })));
+            }
+            // Its first letters say which one it is, and another one of the account has the same.
+            DirectoryReply::Refused(DirectoryRefusal::Exists(_)) => {}
+            DirectoryReply::Refused(refusal) => return Err(refusal.into()),
+            other => return Err(ApiError::out_of_turn(other)),
         }
-        other => Err(ApiError::out_of_turn(other)),
     }
+    Err(ApiError::internal("each app password drawn had the first letters of another one"))
 }
 
 /// Removes an app password; open sessions end within a second.

@@ -185,6 +185,27 @@ async fn an_app_password_is_made_here_and_shown_once() {
 }
 
 #[tokio::test]
+async fn an_app_password_that_would_shadow_another_is_drawn_anew() {
+    let api = |shadowing: usize| {
+        let drawn = std::sync::atomic::AtomicUsize::new(0);
+        api(FakeStore::new().replying(move |command| {
+            let Command::Directory(DirectoryCommand::AddAppPassword { .. }) = command else { return None };
+            let shadows = drawn.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < shadowing;
+            let refused = DirectoryReply::Refused(DirectoryRefusal::Exists("one like it".to_owned()));
+            let made = DirectoryReply::AppPassword(AppPasswordId::new(4));
+            Some(Reply::Directory(if shadows { refused } else { made }))
+        }))
+    };
+    let path = format!("{ANN}/app-passwords");
+    let twice = api(2);
+    let (status, _) = twice.json(Method::POST, &path, json!({ "label": "phone" })).await;
+    assert_eq!((status, twice.commands().len()), (StatusCode::CREATED, 3));
+    let always = api(usize::MAX);
+    let (status, _) = always.json(Method::POST, &path, json!({ "label": "phone" })).await;
+    assert_eq!((status, always.commands().len()), (StatusCode::INTERNAL_SERVER_ERROR, 4));
+}
+
+#[tokio::test]
 async fn app_passwords_are_listed_without_what_is_kept_of_them() {
     let store = FakeStore::new().answering(|query| {
         let Query::Directory(DirectoryQuery::Credentials(_)) = query else { return None };

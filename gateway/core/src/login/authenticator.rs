@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use securanet_model::{
     Address, DomainId, StoreError,
     account::AccountRef,
-    directory::{AccountStatus, Cluster, Credentials, DirectoryAnswer, DirectoryQuery, ScramVerifier},
+    directory::{AccountStatus, Cluster, Credentials, DirectoryAnswer, DirectoryQuery, Page, ScramVerifier},
     policy::Scope,
     request::Topic,
 };
@@ -25,7 +25,7 @@ use super::{
     exchange::Exchange,
     hasher::Hasher,
     memory::{Memory, Tag},
-    open::{self, OpenLogins},
+    open::{self, OpenLogins, Proof},
     password::{AppPasswordText, Password, SALT_OCTETS, SCRAM_ITERATIONS, random},
     slowdown::{Attempt, Slowdown, Subject},
 };
@@ -135,11 +135,11 @@ impl Authenticator {
         let found = self.find(name.as_ref()).await?;
         // A text that SASLprep refuses was never anybody's password, and takes as long as one that is wrong.
         let password = std::str::from_utf8(password).ok().and_then(|text| Password::prepare(text).ok());
-        let right = self.fits(&found, name.as_ref(), password.as_ref()).await?;
-        match &found.credentials {
-            Some(credentials) if right && may_act_as(credentials, user, authzid) => {
+        let proof = self.fits(&found, name.as_ref(), password.as_ref()).await?;
+        match (&found.credentials, proof) {
+            (Some(credentials), Some(proof)) if may_act_as(credentials, user, authzid) => {
                 attempt.succeeded(Instant::now());
-                self.open(credentials, found.seen)
+                self.open(credentials, proof, found.seen)
             }
             _ => {
                 attempt.failed(Instant::now());
@@ -180,44 +180,50 @@ impl Authenticator {
         }
     }
 
-    /// Whether the password is the user's: from memory, or by one computation.
+    /// What the password proves, if it is one of the user's: from memory, or by one computation.
     async fn fits(
         &self,
         found: &Found,
         name: Option<&LoginName>,
         password: Option<&Password>,
-    ) -> Result<bool, LoginError> {
+    ) -> Result<Option<Proof>, LoginError> {
         let typed = password.map_or("", Password::expose);
         let Some(credentials) = &found.credentials else {
             let name = name.map_or("", |name| &name.canonical);
             let tag = self.tag(b"nobody", &[name.as_bytes(), typed.as_bytes()]);
-            return self.hasher.fits(tag, None, typed).await;
+            self.hasher.fits(tag, None, typed).await?;
+            return Ok(None);
         };
         let (id, version) = (credentials.account.id, credentials.account.credential_version);
+        let (proof, phc, text) = candidate(credentials, typed);
         let parts: [&[u8]; 3] = [&id.get().to_be_bytes(), &version.to_be_bytes(), typed.as_bytes()];
-        let tag = self.tag(b"password", &parts);
+        // An app password is remembered as one: where policy has forbidden them since, nothing selects it any more
+        // and its tag is not looked for.
+        let tag = match proof {
+            Proof::Password => self.tag(b"password", &parts),
+            Proof::AppPassword => self.tag(b"app password", &parts),
+        };
         if self.memory.knows(id, version, &tag, Instant::now()) {
             metric::login_remembered();
-            return Ok(true);
+            return Ok(Some(proof));
         }
-        let (phc, text) = candidate(credentials, typed);
         // Nothing fits a text that was refused, whatever is kept of the empty one.
         let phc = phc.filter(|_| password.is_some());
         let fits = self.hasher.fits(tag, phc, &text).await?;
         if fits {
             self.memory.remember(id, version, tag, Instant::now());
         }
-        Ok(fits)
+        Ok(fits.then_some(proof))
     }
 
     /// Opens a login of an account whose owner has proved itself.
-    pub(crate) fn open(&self, credentials: &Credentials, seen: u64) -> Result<Login, LoginError> {
+    pub(crate) fn open(&self, credentials: &Credentials, proof: Proof, seen: u64) -> Result<Login, LoginError> {
         let account = &credentials.account;
         if account.status == AccountStatus::Suspended {
             return Err(LoginError::Disabled);
         }
         let place = AccountPlace { group: account.group, account: AccountRef { id: account.id, epoch: account.epoch } };
-        Ok(Login { account: Arc::new(account.clone()), place, open: self.logins.open(account, seen) })
+        Ok(Login { account: Arc::new(account.clone()), place, open: self.logins.open(account, proof, seen) })
     }
 
     /// The SCRAM verifier of a user; one that nothing fits, with a salt that is always the same for this name,
@@ -232,7 +238,24 @@ impl Authenticator {
         let password = found.credentials.as_ref().and_then(|credentials| credentials.password.as_ref());
         match password.and_then(|verifiers| verifiers.scram.as_ref()) {
             Some(verifier) if allowed => Ok(verifier.clone()),
-            _ => self.unmatchable_scram(name.map_or("", |name| &name.canonical)).await,
+            _ => self.unmatchable_scram(&self.full_name(name.map_or("", |name| &name.canonical)).await?).await,
+        }
+    }
+
+    /// A name without `@` with the domain that it is looked up in. An account shows one salt for both of its forms:
+    /// if nobody's forms differed, comparing the two would tell who is somebody.
+    async fn full_name(&self, name: &str) -> Result<String, LoginError> {
+        if name.contains('@') {
+            return Ok(name.to_owned());
+        }
+        match ask(&self.client, DirectoryQuery::Domains(Page { after: None, rows_max: 2 })).await? {
+            DirectoryAnswer::Domains(domains) => Ok(match domains.as_slice() {
+                [only] => {
+                    Address::new(name, only.name.clone()).map_or_else(|_| name.to_owned(), |full| full.canonical())
+                }
+                _ => name.to_owned(),
+            }),
+            other => Err(out_of_turn(&other)),
         }
     }
 
@@ -337,16 +360,16 @@ pub(crate) fn may_act_as(credentials: &Credentials, user: &str, authzid: Option<
     wanted.is_some() && (wanted == canonical(user) || wanted == Some(credentials.account.address.canonical()))
 }
 
-/// The one verifier that this text could fit, and the text as it was hashed for it.
-fn candidate<'a>(credentials: &'a Credentials, typed: &str) -> (Option<&'a str>, zeroize::Zeroizing<String>) {
+/// The one verifier that this text could fit, what it would prove, and the text as it was hashed for it.
+fn candidate<'a>(credentials: &'a Credentials, typed: &str) -> (Proof, Option<&'a str>, zeroize::Zeroizing<String>) {
     if let Some(text) = AppPasswordText::parse(typed) {
         let app = credentials.app_passwords.iter().find(|app| text.selects(&app.verifiers));
         if let Some(app) = app {
-            return (Some(&app.verifiers.argon2id), text.letters);
+            return (Proof::AppPassword, Some(&app.verifiers.argon2id), text.letters);
         }
     }
     let main = credentials.password.as_ref().map(|verifiers| verifiers.argon2id.as_str());
-    (main, zeroize::Zeroizing::new(typed.to_owned()))
+    (Proof::Password, main, zeroize::Zeroizing::new(typed.to_owned()))
 }
 
 /// HMAC-SHA-256 of parts, each with its length before it, so that no two lists of parts are alike.

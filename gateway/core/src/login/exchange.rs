@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{
     Login, LoginError, Mechanism, SaslContext, SaslStep,
     authenticator::{Authenticator, Found, LoginName, may_act_as, nonce, report},
+    open::Proof,
     plain::PlainMessage,
     scram::{ClientFirst, ExpectFinal, Offer, ScramError},
     slowdown::Attempt,
@@ -143,7 +144,7 @@ impl Exchange {
         let outcome = match (waiting.finish(response), &found.credentials) {
             (Ok(proof), Some(credentials)) if may_act_as(credentials, &user, authzid.as_deref()) => {
                 attempt.succeeded(Instant::now());
-                self.authenticator.open(credentials, found.seen()).map(|login| (login, proof))
+                self.authenticator.open(credentials, Proof::Password, found.seen()).map(|login| (login, proof))
             }
             // It carries no guess, so it counts none.
             (Err(ScramError::Malformed(what)), _) => Err(LoginError::Malformed(what)),

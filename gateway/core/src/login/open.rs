@@ -2,7 +2,7 @@
 //!
 //! One task watches the directory for the whole process. When it has changed, the task asks for each account
 //! that has an open login or a remembered password, once however many sessions it has, and ends those whose
-//! credential version, place or existence is not what it was. Changes that come close together are looked at
+//! credential version, place or existence is not what it was, or whose app password policy forbids now. Changes that come close together are looked at
 //! together, so that an import of many accounts does not ask for all of them after each.
 
 use std::{
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use securanet_model::{
     AccountId, Epoch, GroupId,
     directory::{Account, AccountStatus, DirectoryAnswer, DirectoryQuery},
+    policy::Scope,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -33,6 +34,15 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// Remembered passwords are dropped at their end at least this often, also when nobody logs in.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(30);
 
+/// What a login was opened with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Proof {
+    /// The account's password, itself or by SCRAM.
+    Password,
+    /// An app password: it ends when policy forbids these, though no credential has changed.
+    AppPassword,
+}
+
 /// What an open login relies on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Facts {
@@ -40,6 +50,7 @@ struct Facts {
     credential_version: u64,
     group: GroupId,
     epoch: Epoch,
+    proof: Proof,
 }
 
 /// All open logins of this process.
@@ -60,8 +71,8 @@ pub(crate) struct OpenLogin {
 
 impl OpenLogins {
     /// Registers a login of an account that was read when the directory's watch stood at `seen`.
-    pub(crate) fn open(self: &Arc<Self>, account: &Account, seen: u64) -> Arc<OpenLogin> {
-        let facts = Facts::of(account);
+    pub(crate) fn open(self: &Arc<Self>, account: &Account, proof: Proof, seen: u64) -> Arc<OpenLogin> {
+        let facts = Facts::of(account, proof);
         let mut by_account = self.by_account.lock();
         let entries = by_account.entry(account.id).or_default();
         let there = entries.iter().filter_map(Weak::upgrade).find(|login| login.facts == facts);
@@ -82,11 +93,18 @@ impl OpenLogins {
         self.by_account.lock().keys().copied().collect()
     }
 
+    /// Whether the account has an open login that relies on app passwords being allowed.
+    fn has_by_app_password(&self, id: AccountId) -> bool {
+        let by_account = self.by_account.lock();
+        let mut entries = by_account.get(&id).into_iter().flatten().filter_map(Weak::upgrade);
+        entries.any(|login| login.facts.proof == Proof::AppPassword)
+    }
+
     /// Ends the logins of an account that rely on anything but this; `None`: the account is gone.
-    fn end_unless(&self, id: AccountId, account: Option<&Account>) {
+    fn end_unless(&self, id: AccountId, account: Option<&Account>, app_passwords: bool) {
         let entries: Vec<_> = self.by_account.lock().get(&id).into_iter().flatten().filter_map(Weak::upgrade).collect();
         for login in entries {
-            if let Some(reason) = login.facts.broken_by(account)
+            if let Some(reason) = login.facts.broken_by(account, app_passwords)
                 && !login.ended.send_replace(true)
             {
                 metric::logins_ended(reason);
@@ -116,23 +134,26 @@ impl Drop for OpenLogin {
 }
 
 impl Facts {
-    const fn of(account: &Account) -> Self {
+    const fn of(account: &Account, proof: Proof) -> Self {
         Self {
             account: account.id,
             credential_version: account.credential_version,
             group: account.group,
             epoch: account.epoch,
+            proof,
         }
     }
 
     /// Why a session that relies on these facts must end, if it must.
-    fn broken_by(&self, account: Option<&Account>) -> Option<&'static str> {
+    fn broken_by(&self, account: Option<&Account>, app_passwords: bool) -> Option<&'static str> {
         let Some(account) = account else { return Some("deleted") };
-        let now = Self::of(account);
+        let now = Self::of(account, self.proof);
         if account.status != AccountStatus::Active {
             Some("suspended")
         } else if now.credential_version != self.credential_version {
             Some("credentials")
+        } else if self.proof == Proof::AppPassword && !app_passwords {
+            Some("policy")
         } else {
             (now != *self).then_some("moved")
         }
@@ -177,7 +198,21 @@ async fn sweep(client: &StoreClient, logins: &OpenLogins, memory: &Memory) {
     for id in accounts {
         let account = account(client, id).await;
         memory.forget(id, account.as_ref().map(|account| account.credential_version));
-        logins.end_unless(id, account.as_ref());
+        // Asked only for those whom it concerns, and as late as they were registered: a login that comes while this
+        // runs is seen by the next sweep, which it asks for itself.
+        let app_passwords = !logins.has_by_app_password(id) || may_use_app_passwords(client, id).await;
+        logins.end_unless(id, account.as_ref(), app_passwords);
+    }
+}
+
+/// Whether policy allows the account app passwords. Asks until there is an answer.
+async fn may_use_app_passwords(client: &StoreClient, id: AccountId) -> bool {
+    loop {
+        let query = DirectoryQuery::Policy("account.app_passwords".to_owned(), Scope::Account(id));
+        match super::ask(client, query).await {
+            Ok(DirectoryAnswer::Policy(value)) => return value.is_none_or(|(value, _)| value != "false"),
+            Ok(_) | Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -40,12 +40,19 @@ struct Directory {
     changes: watch::Sender<u64>,
     asked: AtomicUsize,
     scram_allowed: bool,
+    app_passwords_allowed: AtomicBool,
 }
 
 impl Directory {
     fn new() -> Arc<Self> {
         let by_name = Mutex::new(HashMap::from([("ann@example.org".to_owned(), ann())]));
-        Arc::new(Self { by_name, changes: watch::Sender::new(1), asked: AtomicUsize::new(0), scram_allowed: true })
+        Arc::new(Self {
+            by_name,
+            changes: watch::Sender::new(1),
+            asked: AtomicUsize::new(0),
+            scram_allowed: true,
+            app_passwords_allowed: AtomicBool::new(true),
+        })
     }
 
     /// Changes what is kept of ann, as a command would, and tells.
@@ -61,11 +68,27 @@ impl Directory {
         let by_name = self.by_name.lock();
         match query {
             DirectoryQuery::Credentials(name) => {
-                DirectoryAnswer::Credentials(by_name.get(&name).cloned().map(Box::new))
+                // The only domain's, as the directory completes it.
+                let name = if name.contains('@') { name } else { format!("{name}@example.org") };
+                let mut found = by_name.get(&name).cloned().map(Box::new);
+                if !self.app_passwords_allowed.load(Ordering::SeqCst) {
+                    found.iter_mut().for_each(|found| found.app_passwords.clear());
+                }
+                DirectoryAnswer::Credentials(found)
             }
             DirectoryQuery::AccountById(id) => {
                 let found = by_name.values().find(|credentials| credentials.account.id == id);
                 DirectoryAnswer::Account(found.map(|credentials| credentials.account.clone()))
+            }
+            DirectoryQuery::Policy(key, _) if key == "account.app_passwords" => {
+                let allowed = self.app_passwords_allowed.load(Ordering::SeqCst);
+                DirectoryAnswer::Policy(Some((allowed.to_string(), None)))
+            }
+            DirectoryQuery::Domains(_) => {
+                let name = securanet_model::DomainName::parse("example.org").unwrap();
+                let (id, tenant, quota) = (DomainId::new(1), TenantId::new(1), Quota::default());
+                let domain = securanet_model::directory::Domain { id, tenant, name, catch_all: None, quota };
+                DirectoryAnswer::Domains(vec![domain])
             }
             DirectoryQuery::Policy(..) => DirectoryAnswer::Policy(Some((self.scram_allowed.to_string(), None))),
             DirectoryQuery::Cluster => {

@@ -73,6 +73,10 @@ pub(super) fn add_app_password(
         let what = "app passwords of one account".to_owned();
         return Err(DirectoryRefusal::TooMany { what, limit: APP_PASSWORDS_MAX as u64 }.into());
     }
+    let selector = selector(&verifiers.argon2id);
+    if selector.is_some() && row.app_passwords.iter().any(|other| selector_of(other) == selector) {
+        return Err(DirectoryRefusal::Exists("an app password with the same first letters".to_owned()).into());
+    }
     let number = AppPasswordId::new(row.next_app_password);
     row.next_app_password += 1;
     let label = label.to_owned();
@@ -128,6 +132,26 @@ fn check_verifiers(verifiers: &Verifiers) -> Result<(), DirectoryRefusal> {
         }
         _ => Ok(()),
     }
+}
+
+fn selector_of(password: &AppPassword) -> Option<[u8; 4]> {
+    selector(&password.verifiers.argon2id)
+}
+
+/// What a login finds an app password by: the first twenty bits of its verifier's salt, as three letters of base64
+/// and the upper two bits of the fourth. Of two with the same, one could never be used. None when there is no salt
+/// of that length (PHC string format: it stands before the last `$`).
+fn selector(phc: &str) -> Option<[u8; 4]> {
+    let salt = phc.rsplit('$').nth(1)?.as_bytes();
+    let [first, second, third, fourth, ..] = *salt else { return None };
+    let upper_bits = match fourth {
+        b'A'..=b'P' => 0,
+        b'Q'..=b'Z' | b'a'..=b'f' => 1,
+        b'g'..=b'v' => 2,
+        b'w'..=b'z' | b'0'..=b'9' | b'+' | b'/' => 3,
+        _ => return None,
+    };
+    Some([first, second, third, upper_bits])
 }
 
 fn get(view: &ReadView<'_>, id: AccountId) -> Result<CredentialsRow, EngineError> {

@@ -112,15 +112,42 @@ async fn rfc_9266_scram_plus_is_bound_to_its_connection() {
     assert_eq!(scram(&authenticator, bound([2; 32]), ann, "sesame", seen).await, Err(LoginError::Refused));
 }
 
+/// Salt and iterations that a name is shown.
+async fn salt(authenticator: &Arc<Authenticator>, user: &str) -> String {
+    let mut exchange = authenticator.start(Mechanism::ScramSha256, private());
+    let server_first = challenge(exchange.step(format!("n,,n={user},r=x").as_bytes()).await);
+    String::from_utf8(server_first).unwrap().split_once(",s=").unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn a_name_with_and_without_its_domain_has_one_salt_whether_or_not_it_is_somebodys() {
+    let directory = Directory::new();
+    let authenticator = authenticator(&directory);
+    for user in ["ann", "nobody"] {
+        let short = salt(&authenticator, user).await;
+        assert_eq!(short, salt(&authenticator, &format!("{user}@example.org")).await, "{user}");
+        assert_eq!(short, salt(&authenticator, &user.to_uppercase()).await, "{user}");
+    }
+    assert_eq!(scram(&authenticator, private(), "ann", "sesame", None).await, Ok(AccountId::new(7)));
+}
+
+#[tokio::test]
+async fn an_alias_logs_in_and_shows_a_salt_as_stable_and_as_long_as_nobodys() {
+    let directory = Directory::new();
+    directory.by_name.lock().insert("info@example.org".to_owned(), ann());
+    let (one, other) = (authenticator(&directory), authenticator(&directory));
+    let alias = salt(&one, "info@example.org").await;
+    assert_eq!(alias, salt(&one, "Info@EXAMPLE.org").await);
+    assert_eq!(alias, salt(&other, "info").await, "on another gateway and without its domain too");
+    let nobody = salt(&one, "nobody@example.org").await;
+    let shape = |salt: &str| (salt.len(), salt.split_once(",i=").map(|(_, iterations)| iterations.to_owned()));
+    assert_eq!(shape(&alias), shape(&nobody));
+    assert_eq!(scram(&one, private(), "info@example.org", "sesame", None).await, Ok(AccountId::new(7)));
+}
+
 #[tokio::test]
 async fn scram_answers_for_unknown_users_with_a_stable_salt() {
     let directory = Directory::new();
-    let salt = async |authenticator: &Arc<Authenticator>, user: &str| {
-        let mut exchange = authenticator.start(Mechanism::ScramSha256, private());
-        let server_first = challenge(exchange.step(format!("n,,n={user},r=x").as_bytes()).await);
-        let text = String::from_utf8(server_first).unwrap();
-        text.split_once(",s=").unwrap().1.to_owned()
-    };
     let (one, other) = (authenticator(&directory), authenticator(&directory));
     let nobody = salt(&one, "nobody@example.org").await;
     assert_eq!(nobody, salt(&one, "Nobody@EXAMPLE.org").await);
@@ -138,9 +165,13 @@ async fn scram_answers_for_unknown_users_with_a_stable_salt() {
 #[tokio::test]
 async fn a_domain_without_scram_does_not_use_the_verifiers_that_exist() {
     let directory = Directory::new();
-    let by_name = Mutex::new(directory.by_name.lock().clone());
-    let without =
-        Directory { by_name, changes: watch::Sender::new(1), asked: AtomicUsize::new(0), scram_allowed: false };
+    let without = Directory {
+        by_name: Mutex::new(directory.by_name.lock().clone()),
+        changes: watch::Sender::new(1),
+        asked: AtomicUsize::new(0),
+        scram_allowed: false,
+        app_passwords_allowed: AtomicBool::new(true),
+    };
     let authenticator = authenticator(&Arc::new(without));
     let outcome = scram(&authenticator, private(), "ann@example.org", "sesame", None).await;
     assert_eq!(outcome, Err(LoginError::Refused));

@@ -155,6 +155,35 @@ async fn an_app_password_logs_in_and_costs_one_computation_whatever_else_there_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_policy_against_app_passwords_ends_their_logins_and_no_others() {
+    let directory = Directory::new();
+    let app = make_app_password().unwrap();
+    directory.change(|ann| {
+        let (id, label) = (AppPasswordId::new(1), "phone".to_owned());
+        ann.app_passwords =
+            vec![AppPassword { id, label, created: UnixMillis::new(0), verifiers: app.verifiers.clone() }];
+    });
+    let authenticator = authenticator(&directory);
+    let typed = app.password.expose().as_bytes();
+    let phone = authenticator.password("ann@example.org", typed, PEER).await.unwrap();
+    let desktop = authenticator.password("ann@example.org", b"sesame", PEER).await.unwrap();
+    directory.change(|_| ());
+    assert!(tokio::time::timeout(Duration::from_millis(400), phone.ended()).await.is_err(), "it is allowed still");
+
+    // No credential changes, and so no credential version.
+    directory.app_passwords_allowed.store(false, Ordering::SeqCst);
+    directory.change(|_| ());
+    tokio::time::timeout(Duration::from_secs(1), phone.ended()).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(400), desktop.ended()).await.is_err());
+    let again = authenticator.password("ann@example.org", typed, PEER).await;
+    assert_eq!(refused(again), LoginError::Refused, "that it was right a moment ago is not remembered");
+
+    directory.app_passwords_allowed.store(true, Ordering::SeqCst);
+    directory.change(|_| ());
+    assert!(authenticator.password("ann@example.org", typed, PEER).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_slow_down_the_next_attempts_whether_or_not_there_is_such_a_user() {
     for user in ["ann@example.org", "nobody@example.org"] {
         let authenticator = authenticator(&Directory::new());

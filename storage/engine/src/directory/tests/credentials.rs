@@ -9,7 +9,14 @@ fn set_password(account: AccountId, salt: Option<u8>) -> DirectoryCommand {
 }
 
 fn add_app_password(account: AccountId, label: &str) -> DirectoryCommand {
-    DirectoryCommand::AddAppPassword { account, label: label.to_owned(), verifiers: verifiers(9) }
+    // Another label is another salt, from its first letters on: that is how a login tells them apart.
+    let salt: String = label.chars().rev().filter(char::is_ascii_alphanumeric).collect();
+    let argon2id = format!("$argon2id$v=19$m=19456,t=2,p=1${salt}AAAAAA$9");
+    DirectoryCommand::AddAppPassword {
+        account,
+        label: label.to_owned(),
+        verifiers: Verifiers { argon2id, scram: None },
+    }
 }
 
 #[test]
@@ -83,6 +90,28 @@ fn app_passwords_are_numbered_and_never_reuse_a_number() {
         office.done(add_app_password(id, &format!("device {n}")));
     }
     assert!(matches!(office.refused(add_app_password(id, "more")), DirectoryRefusal::TooMany { limit: 32, .. }));
+}
+
+#[test]
+fn an_app_password_that_a_login_could_not_tell_from_another_is_refused() {
+    let mut office = Office::new();
+    let (ann, bob) = (office.account("ann@example.org").id, office.account("bob@example.org").id);
+    let add = |account, salt: &str| {
+        let argon2id = format!("$argon2id$v=19$m=19456,t=2,p=1${salt}$9");
+        let (label, verifiers) = ("phone".to_owned(), Verifiers { argon2id, scram: None });
+        DirectoryCommand::AddAppPassword { account, label, verifiers }
+    };
+    office.done(add(ann, "abcAAAAAAAAAAAAAAAAAAA"));
+    let before = office.credentials("ann");
+    // Twenty bits are three letters and a third of the fourth.
+    for alike in ["abcAAAAAAAAAAAAAAAAAAA", "abcPzzzzzzzzzzzzzzzzzz"] {
+        assert!(matches!(office.refused(add(ann, alike)), DirectoryRefusal::Exists(_)), "{alike}");
+    }
+    assert_eq!(office.credentials("ann"), before, "nothing has changed, the credential version neither");
+    for other in ["abcQAAAAAAAAAAAAAAAAAA", "abdAAAAAAAAAAAAAAAAAAA"] {
+        office.done(add(ann, other));
+    }
+    office.done(add(bob, "abcAAAAAAAAAAAAAAAAAAA"));
 }
 
 #[test]

@@ -9,7 +9,13 @@ use std::{
 };
 
 use securanet_gateway::model::DomainName;
+use securanet_raft::{CACHE_BYTES, CACHE_BYTES_MIN};
 use serde::Deserialize;
+
+use crate::delivery::Delivery;
+
+/// Far more than a machine has: a slip of the pen.
+const CACHE_BYTES_MAX: usize = 1 << 40;
 
 /// One node.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +32,9 @@ pub(crate) struct Config {
     /// The admin API.
     #[serde(default)]
     pub(crate) admin: Admin,
+    /// Mail on its way out.
+    #[serde(default)]
+    pub(crate) delivery: Delivery,
     /// The log.
     #[serde(default)]
     pub(crate) log: Log,
@@ -49,8 +58,8 @@ pub(crate) struct Store {
     pub(crate) transit_memory_bytes_max: u64,
     /// Below this much free space no mail is taken in; reads go on.
     pub(crate) disk_reserve_bytes: u64,
-    /// Cache of the state store, in octets.
-    pub(crate) cache_bytes: u64,
+    /// What the block caches of the store's three instances have together, in octets; 16 MiB to 1 TiB.
+    pub(crate) cache_bytes: usize,
 }
 
 impl Default for Store {
@@ -60,7 +69,7 @@ impl Default for Store {
             message_size_bytes_max: 50 << 20,
             transit_memory_bytes_max: 256 << 20,
             disk_reserve_bytes: 1 << 30,
-            cache_bytes: 128 << 20,
+            cache_bytes: CACHE_BYTES,
         }
     }
 }
@@ -122,6 +131,8 @@ pub(crate) enum Speaks {
     Smtp,
     /// LMTP from a relay of ours (RFC 2033: never on port 25).
     Lmtp,
+    /// SMTP from our people and devices (RFC 6409), who log in and may send to anybody.
+    Submission,
     /// IMAP.
     Imap,
     /// POP3.
@@ -241,6 +252,7 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError::File { path: path.to_owned(), error })?;
         let mut config = Self::parse(path, &text)?;
         config.resolve_paths(path.parent().unwrap_or(Path::new(".")));
+        config.delivery.named(&config.hostname);
         config.check(path)?;
         Ok(config)
     }
@@ -255,6 +267,10 @@ impl Config {
         for certificate in &mut self.certificate {
             certificate.certificate_file = folder.join(&certificate.certificate_file);
             certificate.key_file = folder.join(&certificate.key_file);
+        }
+        let (dns, client) = (&mut self.delivery.dns, &mut self.delivery.client);
+        for file in [&mut dns.trust_anchor, &mut client.roots].into_iter().flatten() {
+            *file = folder.join(&file);
         }
     }
 
@@ -288,6 +304,16 @@ impl Config {
                 ),
                 &format!("give at least {transit_min}"),
             );
+        }
+        if !(CACHE_BYTES_MIN..=CACHE_BYTES_MAX).contains(&store.cache_bytes) {
+            return wrong(
+                "store.cache_bytes",
+                format!("{} is out of range", store.cache_bytes),
+                "give 16777216 (16 MiB) or more, and leave as much memory again to the rest (default 128 MiB)",
+            );
+        }
+        if let Some((key, problem, remedy)) = self.delivery.worker.wrong() {
+            return wrong(&format!("delivery.worker.{key}"), problem, remedy);
         }
         self.check_certificates(path)?;
         self.listener.iter().enumerate().try_for_each(|(at, listener)| self.check_listener(path, at, listener))
@@ -374,7 +400,16 @@ mod tests {
             ("data_directory = \"d\"\nhostnam = \"x\"", "unknown field `hostnam`"),
             ("data_directory = \"d\"\n[store]\nshards = 65", "store.shards: 65 is out of range; give 1 to 64"),
             ("data_directory = \"d\"\n[store]\nmessage_size_bytes_max = 1", "store.message_size_bytes_max"),
+            (
+                "data_directory = \"d\"\n[store]\ncache_bytes = 128",
+                "store.cache_bytes: 128 is out of range; give 16777216",
+            ),
             ("data_directory = \"d\"\n[store]\ntransit_memory_bytes_max = 1", "give at least 69206016"),
+            (
+                "data_directory = \"d\"\n[delivery.worker]\nconnections_max = 0",
+                "delivery.worker.connections_max: 0 is out of range; give 1 to 10000",
+            ),
+            ("data_directory = \"d\"\n[delivery]\nenable = true", "unknown field `enable`"),
             (
                 "data_directory = \"d\"\n[[certificate]]\nname = \"a\"\ncertificate_file = \"no.pem\"\nkey_file = \"no.pem\"",
                 "certificate[0].certificate_file: no.pem",

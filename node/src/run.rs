@@ -95,7 +95,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
     let disk = DiskWatch::new(data, config.store.disk_reserve_bytes).with_context(|| format!("{}", data.display()))?;
     let (drain, shutdown) = DrainHandle::new();
 
-    let stores = Stores::open(data)
+    let stores = Stores::open(data, config.store.cache_bytes)
         .with_context(|| format!("{}: cannot be opened; is another securanet running on it?", data.display()))?;
     let settings = Settings::alone(config.hostname.to_string(), shards, Arc::new(clock::now));
     let groups = Groups::open(settings, &stores).await?;

@@ -28,7 +28,7 @@ use securanet_model::{
     delivery::{Deliver, DeliverTo, QuotaRule},
     directory::Quota,
 };
-use securanet_raft::{Groups, Settings, Stores};
+use securanet_raft::{CACHE_BYTES, Groups, Settings, Stores};
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -91,7 +91,7 @@ async fn run(load: Load) -> Result<(), AnyError> {
         settings.batch.proposals_in_flight = in_flight;
     }
     let opening = Instant::now();
-    let stores = Stores::open(&load.directory)?;
+    let stores = Stores::open(&load.directory, CACHE_BYTES)?;
     let groups = Groups::open(settings, &stores).await?;
     groups.ready().await;
     println!("{} groups ready after {:.0?}", load.groups + 1, opening.elapsed());

@@ -38,7 +38,7 @@ pub use retention::{LogSituation, RetentionPolicy};
 pub use settings::{BatchBounds, Clock, Settings, Timing};
 pub use state::flush::FlushPolicy;
 pub use status::GroupStatus;
-pub use stores::Stores;
+pub use stores::{CACHE_BYTES, CACHE_BYTES_MIN, Stores};
 
 #[cfg(test)]
 mod replicas;

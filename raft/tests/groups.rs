@@ -23,7 +23,7 @@ use securanet_model::{
     limits,
     request::Topic,
 };
-use securanet_raft::{Groups, RaftError, Stores};
+use securanet_raft::{CACHE_BYTES, Groups, RaftError, Stores};
 use support::*;
 use tokio::time::timeout;
 
@@ -109,7 +109,7 @@ async fn after_a_crash_the_state_is_replayed_from_the_log() {
 async fn a_node_on_disk_restarts_after_a_shutdown_and_keeps_its_log_small() {
     let directory = tempfile::tempdir().unwrap();
     for round in 0..3 {
-        let stores = Stores::open(directory.path()).unwrap();
+        let stores = Stores::open(directory.path(), CACHE_BYTES).unwrap();
         let groups = Groups::open(settings(2), &stores).await.unwrap();
         groups.ready().await;
         run(&groups, execute(1, round * 100, vec![provision(7)])).await.unwrap();
@@ -435,6 +435,17 @@ async fn a_recipient_that_its_group_refuses_is_held_and_the_delivery_settled() {
     assert_eq!(inbox_numbers(&groups, 1, 11).await, [1]);
     let depth = groups.query(GroupId::new(1), Query::Queue(QueueQuery::Depth), None).await.unwrap();
     assert!(matches!(depth, Answer::Queue(QueueAnswer::Depth { held: 1, .. })), "{depth:?}");
+
+    let query = Query::Queue(QueueQuery::Held { after: None, rows_max: 10 });
+    let Ok(Answer::Queue(QueueAnswer::Held(held))) = groups.query(GroupId::new(1), query, None).await else {
+        panic!("no held recipients")
+    };
+    run(&groups, execute(2, 2, vec![provision(99)])).await.unwrap();
+    let release = Command::Queue(QueueCommand::Release { held: held[0].key, to: None });
+    let replies = run(&groups, execute(1, 3, vec![release])).await.unwrap();
+    assert_eq!(replies, [Reply::Queue(QueueReply::Released(2))]);
+    settled(&groups, 1).await;
+    assert_eq!(inbox_numbers(&groups, 2, 99).await, [1], "the worker woke and tried again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

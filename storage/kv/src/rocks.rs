@@ -21,7 +21,10 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use rocksdb::{DB, DBRawIterator, ErrorKind, ReadOptions, WriteOptions, properties::IS_WRITE_STOPPED};
+use rocksdb::{
+    DB, DBRawIterator, ErrorKind, ReadOptions, WriteOptions,
+    properties::{BLOCK_CACHE_CAPACITY, IS_WRITE_STOPPED},
+};
 
 pub use profile::Profile;
 
@@ -100,6 +103,15 @@ impl RocksStore {
     pub fn is_write_stopped(&self) -> Result<bool, KvError> {
         let stopped = self.db.property_int_value(IS_WRITE_STOPPED).map_err(|error| self.place.error(&error))?;
         Ok(stopped.is_some_and(|stopped| stopped != 0))
+    }
+
+    /// Octets that the block cache may hold, as RocksDB has it.
+    ///
+    /// # Errors
+    /// [`KvError`] of the disk.
+    pub fn cache_bytes_max(&self) -> Result<u64, KvError> {
+        let capacity = self.db.property_int_value(BLOCK_CACHE_CAPACITY).map_err(|error| self.place.error(&error))?;
+        Ok(capacity.unwrap_or(0))
     }
 
     fn batch(&self, batch: WriteBatch) -> Result<rocksdb::WriteBatch, KvError> {

@@ -50,6 +50,12 @@ impl Profile {
         self
     }
 
+    /// Octets of the block cache.
+    #[must_use]
+    pub const fn cache_bytes(&self) -> usize {
+        self.cache_bytes
+    }
+
     /// With write buffers of this size; there are up to two of the blob store, three of the others. At least 1 MiB.
     #[must_use]
     pub const fn with_write_buffer_bytes(mut self, write_buffer_bytes: usize) -> Self {

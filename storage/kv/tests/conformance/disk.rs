@@ -143,3 +143,15 @@ fn damage_on_disk_is_told_as_damage() {
     let error = store.scan(&everything(), Direction::Forward, 10).unwrap_err();
     assert!(matches!(error, KvError::Damaged { .. }), "{error}");
 }
+
+#[test]
+fn the_block_cache_is_as_large_as_it_was_asked_for() {
+    for (asked_bytes, given_bytes) in [(24 << 20, 24 << 20), (1, 1 << 20)] {
+        let directory = TempDir::new().unwrap();
+        for profile in [Profile::log(), Profile::state(), Profile::blob()] {
+            let path = directory.path().join(format!("{asked_bytes}-{}", profile.cache_bytes()));
+            let store = RocksStore::open(path, profile.with_cache_bytes(asked_bytes)).unwrap();
+            assert_eq!(store.cache_bytes_max(), Ok(given_bytes));
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
+use crate::replace::{Readers, replace};
+
 /// The file's name.
 const FILE: &str = "addresses.json";
 /// What the admin API is called in it.
@@ -16,9 +18,7 @@ pub(crate) fn write(
     let mut all: BTreeMap<&str, String> = listeners.iter().map(|(name, at)| (name.as_str(), at.to_string())).collect();
     all.insert(ADMIN, admin.to_string());
     let text = serde_json::to_string_pretty(&all)?;
-    let new = data_directory.join(format!("{FILE}.new"));
-    std::fs::write(&new, text + "\n")?;
-    std::fs::rename(new, data_directory.join(FILE))
+    replace(&data_directory.join(FILE), &(text + "\n"), Readers::Everybody)
 }
 
 /// The admin API's address of the node that runs, or ran last.

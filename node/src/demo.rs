@@ -15,7 +15,13 @@ use serde_json::json;
 
 use securanet_gateway::login::password::Password;
 
-use crate::{api::AdminApi, config::Config, init::write_private, run};
+use crate::{
+    api::AdminApi,
+    config::Config,
+    delivery::DEMO_SINK,
+    replace::{Readers, replace},
+    run,
+};
 
 /// Some mail programs refuse certificates that are valid for longer than 398 days.
 const CERTIFICATE_DAYS: i64 = 397;
@@ -39,6 +45,8 @@ fn node_file(ports: &Ports) -> String {
     let listeners = [
         listener("mx", "smtp", ports.smtp, "starttls"),
         listener("lmtp", "lmtp", ports.lmtp, "none"),
+        listener("submissions", "submission", ports.submissions, "implicit"),
+        listener("submission", "submission", ports.submission, "starttls"),
         listener("imaps", "imap", ports.imaps, "implicit"),
         listener("imap", "imap", ports.imap, "starttls"),
         listener("pop3s", "pop3", ports.pop3s, "implicit"),
@@ -51,6 +59,8 @@ fn node_file(ports: &Ports) -> String {
 struct Ports {
     smtp: u16,
     lmtp: u16,
+    submission: u16,
+    submissions: u16,
     imap: u16,
     imaps: u16,
     pop3: u16,
@@ -58,10 +68,20 @@ struct Ports {
     admin: u16,
 }
 
-const PORTS: Ports = Ports { smtp: 2525, lmtp: 2424, imap: 1143, imaps: 1993, pop3: 1110, pop3s: 1995, admin: 8025 };
+const PORTS: Ports = Ports {
+    smtp: 2525,
+    lmtp: 2424,
+    submission: 1587,
+    submissions: 1465,
+    imap: 1143,
+    imaps: 1993,
+    pop3: 1110,
+    pop3s: 1995,
+    admin: 8025,
+};
 
 /// Prepares the folder, starts the node, prints how to use it, and drains on Ctrl-C.
-pub(crate) async fn demo(directory: &Path) -> anyhow::Result<()> {
+pub(crate) async fn demo(directory: &Path, send: bool) -> anyhow::Result<()> {
     fs::create_dir_all(directory.join("tls")).with_context(|| format!("{}", directory.display()))?;
     let directory = fs::canonicalize(directory)?;
     let file = directory.join("node.toml");
@@ -71,7 +91,11 @@ pub(crate) async fn demo(directory: &Path) -> anyhow::Result<()> {
     if !directory.join("tls/certificate.pem").exists() {
         make_certificate(&directory.join("tls"))?;
     }
-    let node = run::start(Config::load(&file)?)
+    let mut config = Config::load(&file)?;
+    if !send {
+        config.delivery.stay_here(DEMO_SINK);
+    }
+    let node = run::start(config)
         .await
         .context("the demo could not start; if its ports are taken, change them in its node.toml")?;
     let passwords = accounts(&file, &directory).await?;
@@ -102,7 +126,7 @@ fn make_certificate(folder: &Path) -> anyhow::Result<()> {
     (names.not_before, names.not_after) = (day(-1), day(CERTIFICATE_DAYS));
     let certificate = names.signed_by(&key, &issuer)?;
     fs::write(folder.join("ca.pem"), ca_certificate.pem())?;
-    write_private(&folder.join("key.pem"), &key.serialize_pem())?;
+    replace(&folder.join("key.pem"), &key.serialize_pem(), Readers::Owner)?;
     fs::write(folder.join("certificate.pem"), certificate.pem())?;
     Ok(())
 }
@@ -136,7 +160,7 @@ async fn ensure_account(api: &AdminApi, directory: &Path, address: &str, name: &
         let new = json!({ "address": address, "display_name": name, "password": password });
         api.json(Method::POST, "/v1/accounts", Some(new)).await?;
     }
-    write_private(&kept, &password)?;
+    replace(&kept, &password, Readers::Owner)?;
     Ok(password)
 }
 
@@ -148,7 +172,7 @@ fn tell(directory: &Path, passwords: &[(String, String)]) {
     for (address, password) in passwords {
         println!("  {address:<20} password {password}");
     }
-    let Ports { smtp, imaps, pop3s, .. } = PORTS;
+    let Ports { smtp, submissions, imaps, pop3s, .. } = PORTS;
     println!(
         "\nSend a message and read it:\n\
          \n  printf 'From: {bob}\\r\\nTo: {ann}\\r\\nSubject: hello\\r\\n\\r\\nIt works.\\r\\n' |\n    \
@@ -156,7 +180,7 @@ fn tell(directory: &Path, passwords: &[(String, String)]) {
          \n  curl -sS --cacert {folder}/tls/ca.pem -u {ann}:{ann_password} 'imaps://localhost:{imaps}/INBOX;MAILINDEX=1'\n\
          \n  curl -sS --cacert {folder}/tls/ca.pem -u {ann}:{ann_password} pop3s://localhost:{pop3s}/1\n\
          \nIn a mail program: account {ann}, incoming IMAP, server localhost, port {imaps}, SSL/TLS, normal password;\n\
-         trust {folder}/tls/ca.pem. (Sending from the program comes with the submission service.)\n\
+         outgoing SMTP, server localhost, port {submissions}, SSL/TLS, the same; trust {folder}/tls/ca.pem.\n\
          \nLook after it:\n\
          \n  securanet status --config {folder}/node.toml\n  curl -s http://127.0.0.1:{}/metrics\n\
          \nCtrl-C drains and stops.\n",

@@ -3,7 +3,7 @@
 //! It writes nothing that a browser or a mail program would trust: certificates are the operator's. The cluster's
 //! secrets and its shards are made when the node first runs.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use anyhow::{Context, bail};
 
@@ -28,11 +28,4 @@ pub(crate) fn init(init: &Init) -> anyhow::Result<()> {
     println!("  securanet domain add DOMAIN --config {}", file.display());
     println!("  securanet account add NAME@DOMAIN --config {}", file.display());
     Ok(())
-}
-
-/// Restricts a file to its owner.
-pub(crate) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
 }

@@ -13,6 +13,7 @@ mod init;
 mod maildir;
 pub mod manual;
 mod nodeport;
+mod replace;
 mod run;
 mod telemetry;
 mod transfer;

@@ -1,7 +1,7 @@
 //! Starting, wiring and stopping one node.
 //!
-//! Order of starting: disks, groups (their logs replay), cluster facts, content, store, listeners, admin API. Order of
-//! stopping: listeners and their sessions, admin API, background tasks, groups (state flushed). Each task is owned here
+//! Order of starting: disks, groups (their logs replay), cluster facts, content, store, listeners, outbound mail, admin API.
+//! Order of stopping: listeners and their sessions, outbound mail, admin API, background tasks, groups (state flushed). Each task is owned here
 //! and joined here.
 
 use std::{
@@ -32,7 +32,7 @@ use securanet_gateway::{
 use securanet_imap::{Imap, ImapSettings};
 use securanet_pop3::Pop3;
 use securanet_raft::{Groups, Settings, Stores};
-use securanet_smtp::{Smtp, SmtpSettings};
+use securanet_smtp::{Service, Smtp, SmtpSettings};
 use serde::{Deserialize, Serialize};
 use tokio::{signal::unix::SignalKind, task::JoinSet, time::timeout};
 
@@ -42,8 +42,8 @@ use crate::{
     content::ContentCare,
     disk::DiskWatch,
     front::Front,
-    init::write_private,
     nodeport::NodePort,
+    replace::{Readers, replace},
     telemetry,
 };
 
@@ -77,13 +77,15 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
 /// What `check-config` tries beyond reading: certificates load.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
-    config.listener.iter().try_for_each(|listener| tls_of(config, listener).map(drop))
+    config.listener.iter().try_for_each(|listener| tls_of(config, listener).map(drop))?;
+    config.delivery.check()
 }
 
 /// Starts everything.
 pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
     telemetry::start_log(&config.log)?;
     let metrics = telemetry::start_metrics()?;
+    securanet_delivery::metric::describe();
     securanet_gateway::metric::describe();
     securanet_imap::metric::describe();
     securanet_pop3::describe();
@@ -118,6 +120,9 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
     tasks.spawn(disk.clone().run(shutdown.clone()));
     tasks.spawn(care.clone().collect_until(shutdown.clone()));
     let bound = listeners(&config, &client, &shutdown, &mut tasks).await?;
+    if config.delivery.enabled {
+        tasks.spawn(config.delivery.worker(&config.hostname, client.clone())?.run(shutdown.clone()));
+    }
     let port = NodePort {
         hostname: config.hostname.to_string(),
         cluster: cluster.id,
@@ -154,9 +159,8 @@ fn check_data_directory(data: &Path, shards: u32) -> anyhow::Result<u32> {
         if fs::read_dir(data)?.next().is_some_and(|_| data.join("log").exists()) {
             bail!("{}: there is a log but no node.json: restore it from the backup of this directory", data.display());
         }
-        fs::write(&file, serde_json::to_string(&DataDirectory { format: DATA_FORMAT, shards })? + "\n")?;
-        fs::File::open(&file)?.sync_all()?;
-        fs::File::open(data)?.sync_all()?;
+        let text = serde_json::to_string(&DataDirectory { format: DATA_FORMAT, shards })? + "\n";
+        replace(&file, &text, Readers::Everybody).with_context(|| format!("{}", file.display()))?;
         return Ok(shards);
     };
     let made: DataDirectory = serde_json::from_str(&text).with_context(|| format!("{}", file.display()))?;
@@ -240,13 +244,16 @@ async fn listeners(
     shutdown: &Shutdown,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Vec<(String, SocketAddr)>> {
-    let smtp = |lmtp: bool| -> Arc<dyn Protocol> {
-        let message_size_bytes_max = config.store.message_size_bytes_max;
-        let settings = SmtpSettings { message_size_bytes_max, lmtp, ..SmtpSettings::new(config.hostname.clone()) };
-        Arc::new(Smtp::new(client.clone(), settings))
+    let smtp = |service: Service| SmtpSettings {
+        service,
+        message_size_bytes_max: config.store.message_size_bytes_max,
+        ..SmtpSettings::new(config.hostname.clone())
     };
     let authenticator = Authenticator::new(client.clone(), LoginSettings::default())?;
-    let (mx, lmtp) = (smtp(false), smtp(true));
+    let mx: Arc<dyn Protocol> = Arc::new(Smtp::new(client.clone(), smtp(Service::Exchange)));
+    let lmtp: Arc<dyn Protocol> = Arc::new(Smtp::new(client.clone(), smtp(Service::Lmtp)));
+    let submission = Smtp::submission(client.clone(), authenticator.clone(), smtp(Service::Submission));
+    let submission: Arc<dyn Protocol> = Arc::new(submission);
     let imap_settings =
         ImapSettings { message_size_bytes_max: config.store.message_size_bytes_max, ..ImapSettings::default() };
     let imap: Arc<dyn Protocol> = Arc::new(Imap::new(client.clone(), authenticator.clone(), imap_settings));
@@ -257,6 +264,7 @@ async fn listeners(
         let protocol = match listener.protocol {
             Speaks::Smtp => mx.clone(),
             Speaks::Lmtp => lmtp.clone(),
+            Speaks::Submission => submission.clone(),
             Speaks::Imap => imap.clone(),
             Speaks::Pop3 => pop3.clone(),
         };
@@ -273,7 +281,8 @@ async fn listeners(
 fn admin_token(file: &PathBuf) -> anyhow::Result<Token> {
     if !file.exists() {
         let secret = Password::generate()?;
-        write_private(file, &format!("{}\n", secret.expose())).with_context(|| format!("{}", file.display()))?;
+        let text = format!("{}\n", secret.expose());
+        replace(file, &text, Readers::Owner).with_context(|| format!("{}", file.display()))?;
     }
     let secret = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
     Token::new(secret.trim()).with_context(|| {

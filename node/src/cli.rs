@@ -95,6 +95,35 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Held recipients: acknowledged mail that no account took.
+    Held {
+        /// What with them.
+        #[command(subcommand)]
+        action: Held,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Mail on its way out.
+    Queue {
+        /// What with it.
+        #[command(subcommand)]
+        action: Queue,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show the life of a message that left or is to leave: each recipient and each attempt.
+    Trace {
+        /// Its Message-ID, with or without angle brackets.
+        message_id: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
     /// Show how the node is; what is wrong comes first.
     Status {
         /// As JSON.
@@ -128,6 +157,10 @@ pub(crate) struct Demo {
     /// Where to keep its data.
     #[arg(long)]
     pub(crate) directory: PathBuf,
+    /// Send mail into the world. Without this, what leaves goes to port 2526 of this machine, where nobody listens
+    /// unless you do.
+    #[arg(long)]
+    pub(crate) send: bool,
 }
 
 /// Limits of an account or a domain.
@@ -362,6 +395,100 @@ pub(crate) enum Policy {
         /// Only for this account.
         #[arg(long)]
         account: Option<String>,
+    },
+}
+
+/// With held recipients.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Held {
+    /// List them: who, why, since when.
+    List,
+    /// Try to deliver again.
+    Release {
+        /// Its id, as `list` shows it.
+        id: String,
+        /// Another account that gets the message instead.
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Give the message up for this recipient: it is gone.
+    Discard {
+        /// Its id, as `list` shows it.
+        id: String,
+    },
+}
+
+/// Which mail on its way out is meant. What is not given does not restrict.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Meant {
+    /// This destination: a domain, or `route:NAME`.
+    #[arg(long)]
+    pub(crate) destination: Option<String>,
+    /// This sender; `<>` for reports.
+    #[arg(long)]
+    pub(crate) sender: Option<String>,
+    /// This recipient.
+    #[arg(long)]
+    pub(crate) recipient: Option<String>,
+}
+
+/// Which mail on its way out a word is about.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct About {
+    /// One message, as `queue list` names it.
+    pub(crate) id: Option<String>,
+    /// Which of it, or of all.
+    #[command(flatten)]
+    pub(crate) meant: Meant,
+    /// Everything.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// With mail on its way out.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Queue {
+    /// List it, newest first.
+    List {
+        /// Which.
+        #[command(flatten)]
+        meant: Meant,
+        /// With what has ended and is kept for the trace.
+        #[arg(long)]
+        ended: bool,
+        /// At most so many messages.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one message with every attempt.
+    Show {
+        /// As `queue list` names it.
+        id: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop trying until it is released.
+    Hold(About),
+    /// End a hold; it is tried at once.
+    Release(About),
+    /// Try at once; that counts as no retry.
+    Retry(About),
+    /// Give it up without telling the sender.
+    Cancel(About),
+    /// Give it up and return it to the sender.
+    Fail(About),
+    /// Send it another way from now on, and try at once.
+    Reroute {
+        /// The new destination: a domain, or `route:NAME`.
+        #[arg(long)]
+        to: String,
+        /// Which.
+        #[command(flatten)]
+        about: About,
     },
 }
 

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{AdminApi, escape},
-    cli::{Account, Alias, Domain, Group, Mailbox, Password, Policy, QuotaArgs},
+    cli::{Account, Alias, Domain, Group, Held, Mailbox, Password, Policy, QuotaArgs},
 };
 
 type Done = anyhow::Result<()>;
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
@@ -24,7 +24,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Prints rows as a table: a title and the path of a field (`quota.bytes_max`) for each column.
-fn print_table(columns: &[(&str, &str)], rows: &[Value]) {
+pub(crate) fn print_table(columns: &[(&str, &str)], rows: &[Value]) {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(columns.iter().map(|(title, _)| *title));
     for row in rows {
@@ -289,6 +289,47 @@ pub(crate) async fn policy(api: &AdminApi, action: Policy) -> Done {
     Ok(())
 }
 
+/// `securanet held`
+pub(crate) async fn held(api: &AdminApi, action: Held) -> Done {
+    match action {
+        Held::List => print_table(
+            &[
+                ("id", "id"),
+                ("account", "account"),
+                ("address", "address"),
+                ("why", "refusal"),
+                ("since (ms since 1970)", "since_unix_millis"),
+                ("acknowledged", "queued_unix_millis"),
+                ("from", "sender"),
+                ("bytes", "size_bytes"),
+            ],
+            &all_held(api).await?,
+        ),
+        Held::Release { id, to } => {
+            let path = format!("/v1/held/{}/release", escape(&id));
+            api.json(Method::POST, &path, Some(json!({ "to": to }))).await?;
+            println!("{id} is tried again; if it is refused again, `held list` shows it under another id");
+        }
+        Held::Discard { id } => {
+            api.json(Method::DELETE, &format!("/v1/held/{}", escape(&id)), None).await?;
+            println!("{id} discarded");
+        }
+    }
+    Ok(())
+}
+
+async fn all_held(api: &AdminApi) -> anyhow::Result<Vec<Value>> {
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let after = all.last().map(|row| format!("?after={}", escape(&text(&row["id"])))).unwrap_or_default();
+        let rows = api.rows(&format!("/v1/held{after}")).await?;
+        if rows.is_empty() {
+            return Ok(all);
+        }
+        all.extend(rows);
+    }
+}
+
 /// `securanet status`
 pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
     let status = api.get("/v1/status").await?;
@@ -320,6 +361,12 @@ pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
         ("pending", "pending"),
         ("held", "held"),
         ("repeats", "repeats_suppressed"),
+        ("out waiting", "outbound.waiting"),
+        ("trying", "outbound.taken"),
+        ("on hold", "outbound.held"),
+        ("sent", "outbound.delivered"),
+        ("failed", "outbound.failed"),
+        ("uncertain", "outbound.uncertain"),
     ];
     print_table(&columns, status["groups"].as_array().map_or(&[][..], Vec::as_slice));
     Ok(())

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod config;
 mod content;
+mod delivery;
 mod demo;
 mod disk;
 mod front;
@@ -13,6 +14,7 @@ mod init;
 mod maildir;
 pub mod manual;
 mod nodeport;
+mod queue;
 mod replace;
 mod run;
 mod telemetry;
@@ -63,7 +65,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
             println!("{}: fine; {} listeners", target.config.display(), config.listener.len());
             Ok(())
         }
-        Command::Demo(demo) => demo::demo(&demo.directory).await,
+        Command::Demo(demo) => demo::demo(&demo.directory, demo.send).await,
         Command::Domain { action, target } => commands::domain(&AdminApi::of_node(&target.config)?, action).await,
         Command::Account { action, target } => commands::account(&AdminApi::of_node(&target.config)?, action).await,
         Command::Alias { action, target } => commands::alias(&AdminApi::of_node(&target.config)?, action).await,
@@ -71,6 +73,11 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Password { action, target } => commands::password(&AdminApi::of_node(&target.config)?, action).await,
         Command::Mailbox { action, target } => commands::mailbox(&AdminApi::of_node(&target.config)?, action).await,
         Command::Policy { action, target } => commands::policy(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Held { action, target } => commands::held(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Queue { action, target } => queue::queue(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Trace { message_id, json, target } => {
+            queue::trace(&AdminApi::of_node(&target.config)?, &message_id, json).await
+        }
         Command::Status { json, target } => commands::status(&AdminApi::of_node(&target.config)?, json).await,
         Command::Scrub(target) => commands::scrub(&AdminApi::of_node(&target.config)?).await,
         Command::Import(import) => transfer::import(import).await,

@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-use crate::{accounts, aliases, domains, lists, mailboxes, messages, node, passwords, policies, scrub};
+use crate::{accounts, aliases, domains, held, lists, mailboxes, messages, node, passwords, policies, queue, scrub};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -51,6 +51,13 @@ use crate::{accounts, aliases, domains, lists, mailboxes, messages, node, passwo
         messages::list,
         messages::import,
         messages::export,
+        held::list,
+        held::release,
+        held::discard,
+        queue::list,
+        queue::show,
+        queue::operate,
+        queue::trace,
         scrub::start,
         scrub::show,
         node::status,

@@ -18,6 +18,7 @@ mod description;
 mod domains;
 mod error;
 mod guard;
+mod held;
 mod input;
 mod line_endings;
 mod listing;
@@ -27,6 +28,7 @@ mod messages;
 mod node;
 mod passwords;
 mod policies;
+mod queue;
 mod scrub;
 mod serve;
 #[cfg(test)]
@@ -39,13 +41,13 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{delete, get, patch, put},
+    routing::{delete, get, patch, post, put},
 };
 use securanet_gateway::client::StoreClient;
 
 pub use error::{ApiError, Problem};
 pub use guard::Peer;
-pub use node::{Finding, Node, NodeStatus, ScrubReport, ShardStatus};
+pub use node::{Finding, Node, NodeStatus, OutboundStatus, ScrubReport, ShardStatus};
 pub use serve::serve;
 pub use token::Token;
 
@@ -72,9 +74,15 @@ pub fn router(client: StoreClient, node: Arc<dyn Node>, token: Token) -> Router 
         .route("/accounts/{address}/messages", get(messages::list).post(messages::import))
         .route("/accounts/{address}/messages/{uid}", get(messages::export))
         .route("/scrub", get(scrub::show).post(scrub::start))
+        .route("/queue", get(queue::list).post(queue::operate))
         .layer(DefaultBodyLimit::disable());
     let v1 = domain_routes()
         .merge(account_routes())
+        .route("/held", get(held::list))
+        .route("/held/{id}", delete(held::discard))
+        .route("/held/{id}/release", post(held::release))
+        .route("/queue/{id}", get(queue::show))
+        .route("/trace", get(queue::trace))
         .route("/status", get(node::status))
         .layer(DefaultBodyLimit::max(JSON_OCTETS_MAX))
         .layer(middleware::from_fn(guard::deadline))

@@ -4,8 +4,10 @@
 mod accounts;
 mod border;
 mod directory;
+mod held;
 mod messages;
 mod operations;
+mod queue;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

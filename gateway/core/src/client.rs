@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use securanet_model::{
     Answer, Command, Execute, GroupId, Query, Reply, RequestId, StoreError,
     account::{AccountAnswer, AccountCommand, AccountQuery, AccountRef, AccountReply},
+    delivery::{QueueAnswer, QueueCommand, QueueQuery, QueueReply},
     directory::{DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryReply},
     limits,
 };
@@ -100,6 +101,28 @@ impl StoreClient {
     pub async fn directory(&self, command: DirectoryCommand) -> Result<DirectoryReply, StoreError> {
         match self.execute_one(GroupId::DIRECTORY, Command::Directory(command)).await? {
             Reply::Directory(reply) => Ok(reply),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Changes one group's part of the queue.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a refusal is a reply, not an error.
+    pub async fn queue(&self, group: GroupId, command: QueueCommand) -> Result<QueueReply, StoreError> {
+        match self.execute_one(group, Command::Queue(command)).await? {
+            Reply::Queue(reply) => Ok(reply),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Asks about one group's part of the queue.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ask_queue(&self, group: GroupId, query: QueueQuery) -> Result<QueueAnswer, StoreError> {
+        match self.store.query(group, Query::Queue(query), None).await? {
+            Answer::Queue(answer) => Ok(answer),
             other => Err(unexpected(other)),
         }
     }

@@ -65,7 +65,8 @@ fn free_key(tx: &Tx<'_>, item: u64, group: GroupId, position: u32) -> Result<Key
     }
     let mut last = position;
     tx.view().visit(&of_group().range(), Direction::Backward, |mut fields, _| {
-        (fields.u64()?, fields.u32()?);
+        fields.u64()?;
+        fields.u32()?;
         last = fields.u32()?;
         Ok(ControlFlow::Break(()))
     })?;

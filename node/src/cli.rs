@@ -144,11 +144,14 @@ pub(crate) enum Command {
 /// What `init` needs.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// The folder for the node file, the data and the certificate.
+    /// The folder for the node file and the certificate.
     pub(crate) directory: PathBuf,
     /// The name that the node has in the world.
     #[arg(long)]
     pub(crate) hostname: String,
+    /// Where the store keeps everything; a relative path starts at the node file's folder.
+    #[arg(long, default_value = crate::init::DATA_DIRECTORY)]
+    pub(crate) data_directory: String,
 }
 
 /// What `demo` needs.

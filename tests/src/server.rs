@@ -44,10 +44,12 @@ pub fn binary() -> PathBuf {
     folder.expect("build the workspace first: cargo build --workspace").join("securanet")
 }
 
-const LISTENERS: [(&str, &str, &str); 7] = [
+const LISTENERS: [(&str, &str, &str); 9] = [
     ("smtp", "smtp", "starttls"),
     ("strict", "smtp", "none"),
     ("lmtp", "lmtp", "none"),
+    ("submission", "submission", "starttls"),
+    ("submissions", "submission", "implicit"),
     ("imap", "imap", "starttls"),
     ("imaps", "imap", "implicit"),
     ("pop3", "pop3", "starttls"),

@@ -2,9 +2,19 @@
 //!
 //! Invariant: an envelope never outgrows the bounds that a commit has: recipients, accounts, tenants.
 
-use securanet_gateway::model::{TenantId, directory::LocalRecipient, limits};
+use std::sync::Arc;
 
-use crate::grammar::{ClientName, Hello, MailFrom, RcptTo, Reply};
+use securanet_gateway::model::{
+    GroupId, TenantId, UnixMillis,
+    directory::LocalRecipient,
+    limits,
+    outbound::{DeliverBy, Origin},
+};
+
+use crate::{
+    grammar::{By, ClientName, Hello, Hold, MailFrom, RcptTo, Reply},
+    submission::submitter::Submitter,
+};
 
 /// Organisations that one message may be for: its content is put once for each.
 const TENANTS_MAX: usize = 8;
@@ -18,10 +28,39 @@ pub(crate) struct Client {
 
 /// What an accepted recipient address leads to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Accepted {
-    pub(crate) accounts: Vec<LocalRecipient>,
-    /// `postmaster` or `abuse`: no quota stands in its way.
-    pub(crate) role: bool,
+pub(crate) enum Accepted {
+    /// Mailboxes of ours.
+    Local {
+        accounts: Vec<LocalRecipient>,
+        /// `postmaster` or `abuse`: no quota stands in its way.
+        role: bool,
+    },
+    /// The world; only for who submits.
+    Outside {
+        /// What its mail waits with in the queue.
+        destination: String,
+    },
+}
+
+/// Where the mail of a submitter goes out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Outlet {
+    /// The queue that keeps it.
+    pub(crate) group: GroupId,
+    /// Whose content it is.
+    pub(crate) tenant: TenantId,
+    /// Why it may leave.
+    pub(crate) origin: Origin,
+}
+
+impl Accepted {
+    /// The mailboxes.
+    pub(crate) fn accounts(&self) -> &[LocalRecipient] {
+        match self {
+            Self::Local { accounts, .. } => accounts,
+            Self::Outside { .. } => &[],
+        }
+    }
 }
 
 /// One accepted RCPT.
@@ -34,24 +73,48 @@ pub(crate) struct Recipient {
 impl Recipient {
     /// Whether an account over its quota refuses: where the sender hears of it, which it cannot for one member of
     /// a list among others.
-    pub(crate) const fn enforces_quota(&self) -> bool {
-        !self.accepted.role && self.accepted.accounts.len() == 1
+    pub(crate) fn enforces_quota(&self) -> bool {
+        matches!(&self.accepted, Accepted::Local { accounts, role: false } if accounts.len() == 1)
     }
 }
 
 /// The envelope so far.
-#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Envelope {
     pub(crate) mail: MailFrom,
     pub(crate) recipients: Vec<Recipient>,
     /// In order of appearance, distinct.
     pub(crate) tenants: Vec<TenantId>,
+    /// Who submits it; nobody: it comes from the world.
+    pub(crate) submitter: Option<Arc<Submitter>>,
+    /// Where what is for the world goes out.
+    pub(crate) outlet: Option<Outlet>,
+    /// RFC 4865: not before.
+    pub(crate) hold_until: Option<UnixMillis>,
+    /// RFC 2852.
+    pub(crate) deliver_by: Option<DeliverBy>,
     accounts: usize,
 }
 
 impl Envelope {
     pub(crate) const fn new(mail: MailFrom) -> Self {
-        Self { mail, recipients: Vec::new(), tenants: Vec::new(), accounts: 0 }
+        Self {
+            mail,
+            recipients: Vec::new(),
+            tenants: Vec::new(),
+            submitter: None,
+            outlet: None,
+            hold_until: None,
+            deliver_by: None,
+            accounts: 0,
+        }
+    }
+
+    /// An envelope that somebody submits.
+    pub(crate) fn submitted(mail: MailFrom, submitter: Submitter, now: UnixMillis) -> Self {
+        let hold_until = mail.hold.map(|hold| until(hold, now));
+        let deliver_by = mail.by.map(|by| deliver_by(by, now));
+        let outlet = Some(submitter.outlet.clone());
+        Self { submitter: Some(Arc::new(submitter)), outlet, hold_until, deliver_by, ..Self::new(mail) }
     }
 
     /// Adds a recipient.
@@ -59,13 +122,18 @@ impl Envelope {
     /// # Errors
     /// The refusal, when the envelope is full; it is as before then.
     pub(crate) fn add(&mut self, rcpt: RcptTo, accepted: Accepted) -> Result<(), Reply> {
+        if self.hold_until.is_some() && matches!(accepted, Accepted::Local { .. }) {
+            return Err(Reply::new(550, (3, 3), "mail for mailboxes here cannot be held: send it without HOLDFOR"));
+        }
         let mut tenants = self.tenants.clone();
-        for account in &accepted.accounts {
-            if !tenants.contains(&account.tenant) {
-                tenants.push(account.tenant);
+        let outlet = self.outlet.as_ref().filter(|_| matches!(accepted, Accepted::Outside { .. }));
+        let of_accounts = accepted.accounts().iter().map(|account| account.tenant);
+        for tenant in of_accounts.chain(outlet.map(|outlet| outlet.tenant)) {
+            if !tenants.contains(&tenant) {
+                tenants.push(tenant);
             }
         }
-        let accounts = self.accounts + accepted.accounts.len();
+        let accounts = self.accounts + accepted.accounts().len();
         // A list alone always fits: the directory resolves to no more accounts than this.
         if !self.recipients.is_empty() && (accounts > limits::GROUP_MEMBERS_MAX || tenants.len() > TENANTS_MAX) {
             return Err(too_many());
@@ -74,6 +142,20 @@ impl Envelope {
         self.recipients.push(Recipient { rcpt, accepted });
         Ok(())
     }
+}
+
+fn until(hold: Hold, now: UnixMillis) -> UnixMillis {
+    match hold {
+        Hold::For(seconds) => now.plus_millis(u64::from(seconds) * 1000),
+        Hold::Until(at) => at,
+    }
+}
+
+fn deliver_by(by: By, now: UnixMillis) -> DeliverBy {
+    let millis = u64::from(by.seconds.unsigned_abs()) * 1000;
+    let until =
+        if by.seconds < 0 { UnixMillis::new(now.get().saturating_sub(millis)) } else { now.plus_millis(millis) };
+    DeliverBy { by: until, or_return: by.or_return, trace: by.trace }
 }
 
 /// RFC 5321 4.5.3.1.10: the client sends what is left in another transaction.

@@ -5,7 +5,7 @@ use securanet_gateway::listener::BareNewline;
 
 use crate::grammar::{
     Command, ContentScanner, DataFault, Scan,
-    command::{self, LINE_OCTETS_MAX},
+    command::{self, AUTH_LINE_OCTETS_MAX},
 };
 
 /// A command line: what parses can be written into a header field and into a reply without breaking it.
@@ -27,7 +27,7 @@ pub fn fuzz_command(data: &[u8]) {
             "",
         ),
         Ok(Command::Hello(_, name)) => assert!(name.as_str().bytes().all(|b| b.is_ascii_graphic())),
-        Ok(_) => assert!(data.len() <= LINE_OCTETS_MAX),
+        Ok(_) => assert!(data.len() <= AUTH_LINE_OCTETS_MAX),
         Err(error) => {
             let mut out = Vec::new();
             error.reply().write(&mut out);
@@ -165,7 +165,9 @@ mod tests {
 
     #[test]
     fn command_lines_survive_mutation() {
-        let seeds: [&[u8]; 9] = [
+        let seeds: [&[u8]; 11] = [
+            b"AUTH PLAIN AGFubgBzZXNhbWU=",
+            b"MAIL FROM:<ann@example.org> HOLDFOR=60 BY=120;RT REQUIRETLS AUTH=ann+40example.org",
             b"EHLO mx.example.net",
             b"MAIL FROM:<ann@example.org> SIZE=1000 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=a+2Bb",
             b"MAIL FROM:<>",

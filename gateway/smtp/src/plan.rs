@@ -4,11 +4,16 @@
 //! in the group of the first: one commit, then 250, and the queue does the rest. In LMTP each recipient has a reply
 //! of its own, so each group is asked by itself, and only a list that spans groups is fanned out.
 //!
+//! With recipients in the world all of it is one Accept in the submitter's group: the queue takes the world's copy
+//! and the mailboxes' together, or nothing. Content belongs to one organisation, so mailboxes of other ones come
+//! before it, each organisation's as a FanOut in the same group: should a later step fail, the client sends all of
+//! it again, and only mailboxes know a repeat.
+//!
 //! An account reached by several recipients gets one copy, under the first one's folder and Delivered-To.
 //!
 //! Pure: values in, values out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use securanet_gateway::{
     model::{
@@ -19,11 +24,16 @@ use securanet_gateway::{
             Deliver, DeliverReply, DeliverTo, Delivered, FanOut, FanOutTarget, QueueCommand, QueueReply, QuotaRule,
         },
         directory::LocalRecipient,
+        outbound::{Acceptance, EnvelopeOptions, Outbound, OutboundCommand, OutboundRecipient, OutboundReply},
     },
     store::Executed,
 };
 
-use crate::{envelope::Envelope, trace};
+use crate::{
+    envelope::{Accepted, Envelope, Outlet},
+    grammar::{Body, ForwardPath},
+    trace,
+};
 
 /// Layout of a recipient's prefix inside its [`Sealed`]: the bytes as they are.
 const PREFIX_FORMAT: u8 = 1;
@@ -43,9 +53,22 @@ pub(crate) struct Request {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Plan {
     pub(crate) requests: Vec<Request>,
-    /// For each recipient, the copies that it led to.
+    /// Whether each request waits until what the one before it asked for is kept.
+    pub(crate) in_order: bool,
+    /// For each recipient, the copies that it led to. The world's is one copy for all recipients there.
     by_recipient: Vec<Vec<usize>>,
     copies: usize,
+}
+
+/// What was seen of a message while it came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Seen<'a> {
+    /// Names it in logs and in its Received field.
+    pub(crate) id: &'a str,
+    /// It has octets above 127.
+    pub(crate) eight_bit: bool,
+    /// Its header has some.
+    pub(crate) eight_bit_header: bool,
 }
 
 /// What became of one copy. Ordered: a recipient of several copies gets the worst.
@@ -77,12 +100,23 @@ struct Copy {
 impl Plan {
     /// Plans for a message that was put once for each tenant of the envelope. `separate`: each recipient has a
     /// reply of its own (LMTP).
-    pub(crate) fn new(envelope: &Envelope, messages: &[(TenantId, Ingested)], separate: bool) -> Self {
-        let (copies, by_recipient) = copies(envelope, messages, separate);
+    pub(crate) fn new(envelope: &Envelope, messages: &[(TenantId, Ingested)], seen: Seen<'_>, separate: bool) -> Self {
+        let (copies, mut by_recipient) = copies(envelope, messages, separate);
+        let outside = outside(envelope);
+        if let (Some(outlet), false) = (&envelope.outlet, outside.is_empty()) {
+            for (of_recipient, recipient) in by_recipient.iter_mut().zip(&envelope.recipients) {
+                if matches!(recipient.accepted, Accepted::Outside { .. }) {
+                    of_recipient.push(copies.len());
+                }
+            }
+            let sending = Sending { envelope, outlet, outside, seen };
+            let requests = sending.requests(&copies, messages);
+            return Self { requests, in_order: true, by_recipient, copies: copies.len() + 1 };
+        }
         let bundles = bundles(&copies, &by_recipient, separate);
         let requests =
             bundles.into_iter().map(|bundle| request(&copies, bundle, messages, &envelope.mail.sender)).collect();
-        Self { requests, by_recipient, copies: copies.len() }
+        Self { requests, in_order: false, by_recipient, copies: copies.len() }
     }
 
     /// What became of each copy, given what became of each request.
@@ -104,6 +138,16 @@ impl Plan {
     /// The fates of one recipient's copies.
     pub(crate) fn of_recipient<'a>(&'a self, recipient: usize, fates: &'a [Fate]) -> impl Iterator<Item = &'a Fate> {
         self.by_recipient[recipient].iter().map(|&copy| &fates[copy])
+    }
+}
+
+impl Request {
+    /// Whether all that it asked for was kept.
+    pub(crate) fn is_kept(&self, result: &Result<Executed, StoreError>) -> bool {
+        let Ok(executed) = result else { return false };
+        let mut places =
+            self.copies.iter().enumerate().flat_map(|(at, copies)| (0..copies.len()).map(move |place| (at, place)));
+        places.all(|(at, place)| fate(executed.replies.get(at), place).gravity() == 0)
     }
 }
 
@@ -129,7 +173,7 @@ fn copies(envelope: &Envelope, messages: &[(TenantId, Ingested)], separate: bool
     for recipient in &envelope.recipients {
         let prefix = trace::recipient_prefix(&envelope.mail.sender, &recipient.rcpt.recipient);
         let quota = if alone && recipient.enforces_quota() { QuotaRule::Enforced } else { QuotaRule::Admitted };
-        let of_recipient = recipient.accepted.accounts.iter().map(|account| {
+        let of_recipient = recipient.accepted.accounts().iter().map(|account| {
             *by_account.entry(account.account).or_insert_with(|| {
                 let ingested = messages.iter().find(|(tenant, _)| *tenant == account.tenant).map(|(_, found)| found);
                 let repeat_key = ingested.and_then(|found| repeat_key(found, &envelope.mail.sender, account.account));
@@ -208,6 +252,93 @@ fn request(copies: &[Copy], bundle: Vec<usize>, messages: &[(TenantId, Ingested)
     request
 }
 
+/// The recipients in the world, each once.
+fn outside(envelope: &Envelope) -> Vec<OutboundRecipient> {
+    let mut recipients: Vec<OutboundRecipient> = Vec::new();
+    let mut met = HashSet::new();
+    for recipient in &envelope.recipients {
+        let (Accepted::Outside { destination }, ForwardPath::Address(address)) =
+            (&recipient.accepted, &recipient.rcpt.recipient)
+        else {
+            continue;
+        };
+        if met.insert(address.canonical()) {
+            let original = recipient.rcpt.original.as_ref();
+            recipients.push(OutboundRecipient {
+                address: address.clone(),
+                destination: destination.clone(),
+                notify: recipient.rcpt.notify,
+                original: original.map(|original| format!("{};{}", original.address_type, original.address)),
+            });
+        }
+    }
+    recipients
+}
+
+/// A message with recipients in the world.
+struct Sending<'a> {
+    envelope: &'a Envelope,
+    outlet: &'a Outlet,
+    outside: Vec<OutboundRecipient>,
+    seen: Seen<'a>,
+}
+
+impl Sending<'_> {
+    fn requests(self, copies: &[Copy], messages: &[(TenantId, Ingested)]) -> Vec<Request> {
+        let (group, tenant) = (self.outlet.group, self.outlet.tenant);
+        let sender = &self.envelope.mail.sender;
+        let about =
+            |tenant| -> Vec<usize> { (0..copies.len()).filter(|&copy| copies[copy].tenant == tenant).collect() };
+        let mut requests = Vec::new();
+        for (other, ingested) in messages.iter().filter(|(other, _)| *other != tenant) {
+            let about = about(*other);
+            let targets = targets(copies, &about);
+            let fan_out = FanOut { message: ingested.message.clone(), sender: sender.clone(), targets };
+            let commands = vec![Command::Queue(QueueCommand::FanOut(fan_out))];
+            requests.push(Request { group, commands, copies: vec![about] });
+        }
+        if let Some((_, ingested)) = messages.iter().find(|(own, _)| *own == tenant) {
+            let mut about = about(tenant);
+            let fan_out = (!about.is_empty()).then(|| FanOut {
+                message: ingested.message.clone(),
+                sender: sender.clone(),
+                targets: targets(copies, &about),
+            });
+            about.push(copies.len());
+            let acceptance = Acceptance { fan_out, outbound: Some(self.outbound(ingested)) };
+            let commands = vec![Command::Outbound(OutboundCommand::Accept(Box::new(acceptance)))];
+            requests.push(Request { group, commands, copies: vec![about] });
+        }
+        requests
+    }
+
+    fn outbound(self, ingested: &Ingested) -> Outbound {
+        let (mail, seen) = (&self.envelope.mail, self.seen);
+        let sender_needs_utf8 = matches!(&mail.sender, ReversePath::Address(address) if address.needs_utf8());
+        let address_needs_utf8 =
+            sender_needs_utf8 || self.outside.iter().any(|recipient| recipient.address.needs_utf8());
+        let options = EnvelopeOptions {
+            ret: mail.ret,
+            envelope_id: mail.envelope_id.clone(),
+            eight_bit: mail.body == Body::EightBitMime || seen.eight_bit,
+            // RFC 6531 3.1: asked for by the client, and needed; a header in Latin-1 is no reason to ask for it.
+            utf8: mail.utf8 && (address_needs_utf8 || seen.eight_bit_header),
+            require_tls: mail.require_tls,
+            deliver_by: self.envelope.deliver_by,
+        };
+        Outbound {
+            message: ingested.message.clone(),
+            sender: mail.sender.clone(),
+            recipients: self.outside,
+            options,
+            origin: self.outlet.origin.clone(),
+            message_id: ingested.message_id.clone(),
+            trace_id: seen.id.to_owned(),
+            hold_until: self.envelope.hold_until,
+        }
+    }
+}
+
 /// The copies by group; groups in order of appearance.
 fn targets(copies: &[Copy], about: &[usize]) -> Vec<FanOutTarget> {
     let mut targets: Vec<FanOutTarget> = Vec::new();
@@ -235,7 +366,10 @@ fn fate(reply: Option<&StoreReply>, place: usize) -> Fate {
             None => strange("an outcome is missing".to_owned()),
         },
         Some(StoreReply::Queue(QueueReply::Queued(_))) => Fate::Kept { repeat: false },
-        Some(StoreReply::Queue(QueueReply::WindowFull(_))) => Fate::Later("too much mail is on its way"),
+        Some(StoreReply::Outbound(OutboundReply::Accepted { .. })) => Fate::Kept { repeat: false },
+        Some(StoreReply::Queue(QueueReply::WindowFull(_)) | StoreReply::Outbound(OutboundReply::WindowFull(_))) => {
+            Fate::Later("too much mail is on its way")
+        }
         Some(StoreReply::Unknown) => Fate::Failed(StoreError::Unavailable("the outcome is not known".to_owned())),
         other => strange(format!("the store answered out of turn: {other:?}")),
     }

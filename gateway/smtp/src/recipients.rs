@@ -3,7 +3,9 @@
 //! | found | reply |
 //! |---|---|
 //! | no such mailbox | 550 5.1.1 |
-//! | not our domain: no relaying, by construction | 550 5.7.1 |
+//! | not our domain, and nobody submits: no relaying, by construction | 550 5.7.1 |
+//! | not our domain, and the device that submits may not send there | 550 5.7.1 |
+//! | an address literal, for who submits | 550 5.1.2 |
 //! | suspended | 550 5.2.1 |
 //! | account or domain full | 452 4.2.2 or 552 5.2.2, policy `smtp.over_quota_reply` |
 //! | the store does not answer | 451 4.3.0 |
@@ -32,6 +34,7 @@ use crate::{
     memory::Memory,
     refusal,
     rooms::{self, DomainRooms},
+    submission::submitter::{Submitter, Who},
 };
 
 /// All questions about one recipient together; longer than any failover takes.
@@ -67,8 +70,14 @@ impl Recipients {
     ///
     /// # Errors
     /// The reply that refuses the recipient.
-    pub(crate) async fn admit(&self, rcpt: &RcptTo, size_octets: Option<u64>) -> Result<Accepted, Reply> {
-        match tokio::time::timeout(TIMEOUT, self.decide(&rcpt.recipient, size_octets.unwrap_or(0))).await {
+    pub(crate) async fn admit(
+        &self,
+        rcpt: &RcptTo,
+        size_octets: Option<u64>,
+        submitter: Option<&Submitter>,
+    ) -> Result<Accepted, Reply> {
+        let decision = self.decide(&rcpt.recipient, size_octets.unwrap_or(0), submitter);
+        match tokio::time::timeout(TIMEOUT, decision).await {
             Ok(Ok(decision)) => decision,
             Ok(Err(error)) => {
                 tracing::warn!(%error, recipient = %rcpt.recipient, "recipient could not be looked up");
@@ -78,16 +87,24 @@ impl Recipients {
         }
     }
 
-    async fn decide(&self, recipient: &ForwardPath, octets: u64) -> Result<Result<Accepted, Reply>, StoreError> {
+    async fn decide(
+        &self,
+        recipient: &ForwardPath,
+        octets: u64,
+        submitter: Option<&Submitter>,
+    ) -> Result<Result<Accepted, Reply>, StoreError> {
         let address = match recipient {
             ForwardPath::Address(address) => address,
             ForwardPath::Postmaster => return self.postmaster().await,
+            ForwardPath::Literal(_) if submitter.is_some() => {
+                return Ok(Err(Reply::new(550, (1, 2), "hosts without a name are not sent to: give a domain")));
+            }
             ForwardPath::Literal(_) => return Ok(Err(no_relay())),
         };
         let role = is_role(address);
         let resolution = self.resolve(address).await?;
         let accounts = match resolution.as_ref() {
-            Resolution::Foreign => return Ok(Err(no_relay())),
+            Resolution::Foreign => return Ok(outside(address, submitter)),
             Resolution::Unknown | Resolution::Suspended if role => return self.postmaster().await,
             Resolution::Unknown => return Ok(Err(Reply::new(550, (1, 1), "no such mailbox here"))),
             Resolution::Suspended => return Ok(Err(Reply::new(550, (2, 1), "mailbox is disabled"))),
@@ -98,7 +115,7 @@ impl Recipients {
         {
             return Ok(Err(self.over_quota(account).await));
         }
-        Ok(Ok(Accepted { accounts, role }))
+        Ok(Ok(Accepted::Local { accounts, role }))
     }
 
     async fn resolve(&self, address: &Address) -> Result<Arc<Resolution>, StoreError> {
@@ -114,7 +131,7 @@ impl Recipients {
 
     async fn postmaster(&self) -> Result<Result<Accepted, Reply>, StoreError> {
         match self.ask(DirectoryQuery::ResolvePostmaster).await? {
-            Resolution::Local(accounts) => Ok(Ok(Accepted { accounts, role: true })),
+            Resolution::Local(accounts) => Ok(Ok(Accepted::Local { accounts, role: true })),
             other => {
                 tracing::error!(?other, "nobody gets postmaster's mail: create an account or alias postmaster");
                 Ok(Err(Reply::new(451, (3, 5), "nobody is postmaster here yet")))
@@ -171,6 +188,17 @@ impl Recipients {
 
 fn is_role(address: &Address) -> bool {
     address.local().eq_ignore_ascii_case("postmaster") || address.local().eq_ignore_ascii_case("abuse")
+}
+
+/// A recipient in the world, for who may send there. A domain name is canonical: A-labels in lower case.
+fn outside(address: &Address, submitter: Option<&Submitter>) -> Result<Accepted, Reply> {
+    match submitter.map(|submitter| &submitter.who) {
+        None => return Err(no_relay()),
+        Some(Who::Account(_)) => {}
+        Some(Who::Device { grant, .. }) if grant.may_send_to(address.domain()) => {}
+        Some(Who::Device { .. }) => return Err(Reply::new(550, (7, 1), "devices here may not send to that domain")),
+    }
+    Ok(Accepted::Outside { destination: address.domain().as_str().to_owned() })
 }
 
 fn no_relay() -> Reply {

@@ -8,13 +8,24 @@ use securanet_gateway::model::{DomainName, limits};
 /// RFC 5321 4.5.3.1.8: a server takes at least this many recipients.
 const RECIPIENTS_MIN: usize = 100;
 
-/// Settings of one server: SMTP for the world, or LMTP on a listener of its own.
+/// Whom a server serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Service {
+    /// SMTP with the world's servers: mail for our mailboxes, and nothing else.
+    Exchange,
+    /// LMTP (RFC 2033) instead of SMTP. Never on port 25.
+    Lmtp,
+    /// Submission (RFC 6409): mail from our people and devices to anybody.
+    Submission,
+}
+
+/// Settings of one server.
 #[derive(Clone, Debug)]
 pub struct SmtpSettings {
     /// What we call ourselves in greetings and Received fields.
     pub hostname: DomainName,
-    /// LMTP (RFC 2033) instead of SMTP. Never on port 25.
-    pub lmtp: bool,
+    /// Whom it serves.
+    pub service: Service,
     /// Largest message in octets, announced by SIZE; trace fields that we add are not counted. Default 50 MiB.
     pub message_size_bytes_max: u64,
     /// Recipients of one message: 100 to 1,000; what lies outside is brought to the nearer end. Default 1,000.
@@ -40,7 +51,7 @@ impl SmtpSettings {
     pub const fn new(hostname: DomainName) -> Self {
         Self {
             hostname,
-            lmtp: false,
+            service: Service::Exchange,
             message_size_bytes_max: limits::MESSAGE_SIZE_BYTES_MAX,
             recipients_max: limits::RECIPIENTS_MAX,
             command_timeout: Duration::from_secs(5 * 60),
@@ -55,7 +66,19 @@ impl SmtpSettings {
     /// LMTP with the defaults.
     #[must_use]
     pub fn lmtp(hostname: DomainName) -> Self {
-        Self { lmtp: true, ..Self::new(hostname) }
+        Self { service: Service::Lmtp, ..Self::new(hostname) }
+    }
+
+    /// Submission with the defaults.
+    #[must_use]
+    pub fn submission(hostname: DomainName) -> Self {
+        Self { service: Service::Submission, ..Self::new(hostname) }
+    }
+
+    /// Whether it speaks LMTP.
+    #[must_use]
+    pub(crate) fn is_lmtp(&self) -> bool {
+        self.service == Service::Lmtp
     }
 
     /// [`Self::recipients_max`] within its range.

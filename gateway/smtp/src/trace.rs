@@ -17,10 +17,13 @@ pub(crate) const RECEIVED_MAX: u32 = 100;
 /// Facts of a Received field.
 pub(crate) struct Received<'a> {
     pub(crate) client: &'a ClientName,
-    pub(crate) peer: IpAddr,
+    /// Where the client is; nothing: that is not to be told, nor its name.
+    pub(crate) peer: Option<IpAddr>,
     pub(crate) hostname: &'a DomainName,
     pub(crate) hello: Hello,
     pub(crate) utf8: bool,
+    /// The client has logged in.
+    pub(crate) authenticated: bool,
     pub(crate) tls: Option<&'a TlsInfo>,
     /// Follows the message through all logs.
     pub(crate) id: &'a str,
@@ -39,12 +42,13 @@ impl Received<'_> {
     }
 
     fn write(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
-        write!(out, "Received: from {} (", self.client.as_str())?;
+        write!(out, "Received: ")?;
         match self.peer {
-            IpAddr::V4(peer) => write!(out, "[{peer}]")?,
-            IpAddr::V6(peer) => write!(out, "[IPv6:{peer}]")?,
+            Some(IpAddr::V4(peer)) => write!(out, "from {} ([{peer}])\r\n\t", self.client.as_str())?,
+            Some(IpAddr::V6(peer)) => write!(out, "from {} ([IPv6:{peer}])\r\n\t", self.client.as_str())?,
+            None => {}
         }
-        write!(out, ")\r\n\tby {} with {}", self.hostname, self.protocol())?;
+        write!(out, "by {} with {}", self.hostname, self.protocol())?;
         if let Some(tls) = self.tls {
             write!(out, "\r\n\t({} cipher {})", tls.version, tls.cipher)?;
         }
@@ -59,6 +63,10 @@ impl Received<'_> {
     const fn protocol(&self) -> &'static str {
         match (self.hello, self.tls.is_some(), self.utf8) {
             (Hello::Helo, ..) => "SMTP",
+            (Hello::Ehlo, false, false) if self.authenticated => "ESMTPA",
+            (Hello::Ehlo, true, false) if self.authenticated => "ESMTPSA",
+            (Hello::Ehlo, false, true) if self.authenticated => "UTF8SMTPA",
+            (Hello::Ehlo, true, true) if self.authenticated => "UTF8SMTPSA",
             (Hello::Ehlo, false, false) => "ESMTP",
             (Hello::Ehlo, true, false) => "ESMTPS",
             (Hello::Ehlo, false, true) => "UTF8SMTP",
@@ -72,10 +80,16 @@ impl Received<'_> {
 }
 
 /// RFC 5322 3.3, in UTC.
-fn date_time(at: UnixMillis) -> impl std::fmt::Display {
+pub(crate) fn date_time(at: UnixMillis) -> impl std::fmt::Display {
     let second = i64::try_from(at.seconds()).unwrap_or(i64::MAX);
     let time = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
     time.strftime("%a, %d %b %Y %H:%M:%S +0000")
+}
+
+/// RFC 3339 5.6, in UTC.
+pub(crate) fn rfc3339(at: UnixMillis) -> impl std::fmt::Display {
+    let second = i64::try_from(at.seconds()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX)
 }
 
 /// The recipient's own fields, which stand before Received (RFC 5321 4.4).
@@ -100,10 +114,11 @@ mod tests {
         let recipient = ForwardPath::Address(Address::parse("ann@example.org").unwrap());
         let received = Received {
             client: &ClientName::parse("mx.example.net").unwrap(),
-            peer: "192.0.2.7".parse().unwrap(),
+            peer: Some("192.0.2.7".parse().unwrap()),
             hostname: &DomainName::parse("mail.example.org").unwrap(),
             hello: Hello::Ehlo,
             utf8: false,
+            authenticated: false,
             tls: Some(&tls),
             id: "0198",
             recipient: Some(&recipient),
@@ -117,10 +132,10 @@ mod tests {
 
     #[test]
     fn rfc_3848_and_6531_4_3_protocols_have_their_names() {
-        let received = |hello, utf8| {
+        let received_as = |hello, utf8, authenticated| {
             let name = ClientName::parse("[IPv6:2001:db8::7]").unwrap();
             let hostname = DomainName::parse("mail.example.org").unwrap();
-            let peer = "2001:db8::7".parse().unwrap();
+            let peer = Some("2001:db8::7".parse().unwrap());
             let at = UnixMillis::new(0);
             let facts = Received {
                 client: &name,
@@ -128,6 +143,7 @@ mod tests {
                 hostname: &hostname,
                 hello,
                 utf8,
+                authenticated,
                 tls: None,
                 id: "1",
                 recipient: None,
@@ -135,6 +151,9 @@ mod tests {
             };
             String::from_utf8(facts.field()).unwrap()
         };
+        let received = |hello, utf8| received_as(hello, utf8, false);
+        assert!(received_as(Hello::Ehlo, false, true).contains("with ESMTPA\r\n"));
+        assert!(received_as(Hello::Ehlo, true, true).contains("with UTF8SMTPA\r\n"));
         assert!(received(Hello::Helo, false).contains("with SMTP\r\n"));
         assert!(received(Hello::Ehlo, true).contains("with UTF8SMTP\r\n"));
         assert!(received(Hello::Lhlo, false).contains("with LMTP\r\n"));

@@ -16,6 +16,8 @@ use super::{
 pub const LINE_OCTETS_MAX: usize = 2048;
 /// Longest line of any other command (RFC 5321 4.5.3.1.4).
 pub const LINE_OCTETS_BASIC: usize = 512;
+/// Longest line of AUTH and of the responses after it, CRLF included (RFC 4954 4).
+pub const AUTH_LINE_OCTETS_MAX: usize = 12_288;
 
 /// Which greeting a client used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +56,16 @@ impl ClientName {
     }
 }
 
+/// What only the login may see; it has no readable `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 /// A command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -86,6 +98,13 @@ pub enum Command {
     Quit,
     /// RFC 3207 `STARTTLS`
     StartTls,
+    /// RFC 4954 `AUTH`
+    Auth {
+        /// The mechanism's name.
+        mechanism: String,
+        /// The initial response in base64.
+        initial: Option<Secret>,
+    },
 }
 
 /// Parses a command line, given without its line ending.
@@ -101,8 +120,12 @@ pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
     let (verb, argument) = text.split_once(' ').unwrap_or((text, ""));
     let argument = argument.trim_start_matches(' ');
     let is = |name: &str| verb.eq_ignore_ascii_case(name);
-    let long = is("MAIL") || is("RCPT");
-    if line.len() + "\r\n".len() > if long { LINE_OCTETS_MAX } else { LINE_OCTETS_BASIC } {
+    let octets_max = match verb {
+        _ if is("MAIL") || is("RCPT") => LINE_OCTETS_MAX,
+        _ if is("AUTH") => AUTH_LINE_OCTETS_MAX,
+        _ => LINE_OCTETS_BASIC,
+    };
+    if line.len() + "\r\n".len() > octets_max {
         return Err(CommandError::TooLong);
     }
     let alone = |command: Command, usage: &'static str| {
@@ -113,6 +136,7 @@ pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
         _ if is("MAIL") => parameter::mail_from(argument).map(|mail| Command::Mail(Box::new(mail))),
         _ if is("DATA") => alone(Command::Data, "DATA"),
         _ if is("BDAT") => chunk(argument),
+        _ if is("AUTH") => auth(argument),
         _ if is("EHLO") => ClientName::parse(argument).map(|name| Command::Hello(Hello::Ehlo, name)),
         _ if is("HELO") => ClientName::parse(argument).map(|name| Command::Hello(Hello::Helo, name)),
         _ if is("LHLO") => ClientName::parse(argument).map(|name| Command::Hello(Hello::Lhlo, name)),
@@ -139,6 +163,21 @@ fn chunk(argument: &str) -> Result<Command, CommandError> {
         "" => Ok(Command::Chunk { octets, last: false }),
         last if last.eq_ignore_ascii_case("LAST") => Ok(Command::Chunk { octets, last: true }),
         _ => Err(CommandError::ChunkSize),
+    }
+}
+
+/// `"AUTH" SP sasl-mech [SP initial-response]` (RFC 4954 4).
+fn auth(argument: &str) -> Result<Command, CommandError> {
+    let (mechanism, initial) = match argument.split_once(' ') {
+        Some((mechanism, initial)) => (mechanism, Some(Secret(initial.trim_start_matches(' ').into()))),
+        None => (argument, None),
+    };
+    // RFC 4422 3.1.
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    if (1..=20).contains(&mechanism.len()) && mechanism.bytes().all(is_name) {
+        Ok(Command::Auth { mechanism: mechanism.to_owned(), initial })
+    } else {
+        Err(CommandError::Arguments("AUTH mechanism [initial-response]"))
     }
 }
 
@@ -206,12 +245,30 @@ mod tests {
         refused(b"", CommandError::Unknown, "500 5.5.1");
         refused(b"MAILFROM:<>", CommandError::Unknown, "500 5.5.1");
         refused(b"TURN", CommandError::Unknown, "500 5.5.1");
-        refused(b"AUTH PLAIN", CommandError::Unknown, "500 5.5.1");
         refused(b"DATA now", CommandError::Arguments("DATA"), "501 5.5.4");
         refused(b"NOOP \xff", CommandError::NotText, "500 5.5.2");
         refused(b"NOOP \0", CommandError::NotText, "500 5.5.2");
         refused(b"NOOP a\rb", CommandError::NotText, "500 5.5.2");
         refused(b"GET / HTTP/1.1", CommandError::Foreign, "554 5.5.1");
+    }
+
+    #[test]
+    fn rfc_4954_4_auth_has_a_mechanism_and_perhaps_a_response() {
+        let auth = |mechanism: &str, initial: Option<&str>| Command::Auth {
+            mechanism: mechanism.to_owned(),
+            initial: initial.map(|text| Secret(text.into())),
+        };
+        check("AUTH PLAIN", auth("PLAIN", None));
+        check("auth scram-sha-256 biws", auth("scram-sha-256", Some("biws")));
+        check("AUTH PLAIN =", auth("PLAIN", Some("=")));
+        let long = "A".repeat(AUTH_LINE_OCTETS_MAX - "AUTH PLAIN \r\n".len());
+        check(&format!("AUTH PLAIN {long}"), auth("PLAIN", Some(&long)));
+        refused(format!("AUTH PLAIN {long}A").as_bytes(), CommandError::TooLong, "500 5.5.2");
+        for bad in ["AUTH", "AUTH A.B", "AUTH ABCDEFGHIJKLMNOPQRSTU"] {
+            refused(bad.as_bytes(), CommandError::Arguments("AUTH mechanism [initial-response]"), "501 5.5.4");
+        }
+        let shown = format!("{:?}", parse(b"AUTH PLAIN c2VjcmV0"));
+        assert!(!shown.contains("c2VjcmV0"), "{shown}");
     }
 
     #[test]

@@ -6,13 +6,14 @@
 pub mod command;
 pub mod content;
 pub mod error;
+pub mod mailboxes;
 pub mod parameter;
 pub mod path;
 pub mod reply;
 
-pub use command::{ClientName, Command, Hello};
+pub use command::{ClientName, Command, Hello, Secret};
 pub use content::{ContentScanner, DataFault, Scan};
 pub use error::CommandError;
-pub use parameter::{Body, MailFrom, Notify, OriginalRecipient, RcptTo, Return};
+pub use parameter::{Body, By, Hold, MailFrom, OriginalRecipient, RcptTo};
 pub use path::{ForwardPath, PathError};
 pub use reply::Reply;

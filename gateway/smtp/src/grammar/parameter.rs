@@ -5,10 +5,14 @@
 //! esmtp-param     = esmtp-keyword [ "=" esmtp-value ]
 //! ```
 //!
-//! SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531); RET, ENVID, NOTIFY and ORCPT (RFC 3461) are understood
-//! and kept although DSN is not announced yet. BODY=BINARYMIME is not: binary parts could not be handed on.
+//! SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531); RET, ENVID, NOTIFY and ORCPT (RFC 3461); and what only
+//! submission takes ([`MailFrom::for_submission`]): HOLDFOR and HOLDUNTIL (RFC 4865), BY (RFC 2852), REQUIRETLS
+//! (RFC 8689), AUTH (RFC 4954). BODY=BINARYMIME is not understood: binary parts could not be handed on.
 
-use securanet_gateway::model::ReversePath;
+use securanet_gateway::model::{
+    ReversePath, UnixMillis,
+    outbound::{Notify, Return},
+};
 
 use super::{
     error::CommandError,
@@ -25,24 +29,24 @@ pub enum Body {
     EightBitMime,
 }
 
-/// RFC 3461 4.3: what a bounce carries of the message.
+/// RFC 4865 4: not before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Return {
-    /// All of it.
-    Full,
-    /// Its header.
-    Headers,
+pub enum Hold {
+    /// HOLDFOR, in seconds from now.
+    For(u32),
+    /// HOLDUNTIL.
+    Until(UnixMillis),
 }
 
-/// RFC 3461 4.1: when the sender wants to be told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Notify {
-    /// When it was delivered.
-    pub success: bool,
-    /// When it could not be.
-    pub failure: bool,
-    /// When it takes long.
-    pub delay: bool,
+/// RFC 2852 4: until when, in seconds from now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct By {
+    /// Negative: that time is over already, which only N allows.
+    pub seconds: i32,
+    /// R: return it then; otherwise N: tell of the delay and go on.
+    pub or_return: bool,
+    /// T: each relay reports.
+    pub trace: bool,
 }
 
 /// RFC 3461 4.2: the address that the message was first sent to.
@@ -69,6 +73,39 @@ pub struct MailFrom {
     pub ret: Option<Return>,
     /// ENVID, as xtext: still encoded; at most 100 octets.
     pub envelope_id: Option<String>,
+    /// HOLDFOR or HOLDUNTIL.
+    pub hold: Option<Hold>,
+    /// BY.
+    pub by: Option<By>,
+    /// REQUIRETLS.
+    pub require_tls: bool,
+    /// AUTH was given. What it says of the author is of no use to us: only our own logins are trusted.
+    pub authenticated: bool,
+}
+
+impl MailFrom {
+    /// A sender without parameters.
+    #[must_use]
+    pub const fn new(sender: ReversePath) -> Self {
+        Self {
+            sender,
+            size_octets: None,
+            body: Body::SevenBit,
+            utf8: false,
+            ret: None,
+            envelope_id: None,
+            hold: None,
+            by: None,
+            require_tls: false,
+            authenticated: false,
+        }
+    }
+
+    /// Whether it has a parameter that is announced where mail is submitted and nowhere else.
+    #[must_use]
+    pub const fn for_submission(&self) -> bool {
+        self.hold.is_some() || self.by.is_some() || self.require_tls || self.authenticated
+    }
 }
 
 /// `RCPT TO:`
@@ -78,8 +115,8 @@ pub struct RcptTo {
     pub recipient: ForwardPath,
     /// Whether the path had octets above 127: only in a transaction with SMTPUTF8.
     pub has_utf8: bool,
-    /// NOTIFY; `Some` of nothing is NEVER.
-    pub notify: Option<Notify>,
+    /// NOTIFY.
+    pub notify: Notify,
     /// ORCPT.
     pub original: Option<OriginalRecipient>,
 }
@@ -90,8 +127,7 @@ pub(super) fn mail_from(argument: &str) -> Result<MailFrom, CommandError> {
     let text = after_keyword(argument, "FROM:").ok_or(usage)?;
     let (sender, rest) = path::reverse(text).map_err(CommandError::Sender)?;
     let path_has_utf8 = !text[..text.len() - rest.len()].is_ascii();
-    let mut mail =
-        MailFrom { sender, size_octets: None, body: Body::SevenBit, utf8: false, ret: None, envelope_id: None };
+    let mut mail = MailFrom::new(sender);
     let mut seen = Seen::default();
     for (keyword, value) in parameters(rest).ok_or(usage)? {
         match keyword {
@@ -116,10 +152,69 @@ pub(super) fn mail_from(argument: &str) -> Result<MailFrom, CommandError> {
                 let id = value.filter(|id| id.len() <= 100 && is_xtext(id, false));
                 mail.envelope_id = Some(id.ok_or(CommandError::Parameter("ENVID"))?.to_owned());
             }
+            _ if submitted(&mut mail, &mut seen, keyword, value)? => {}
             _ => return Err(CommandError::UnknownParameter),
         }
     }
     if path_has_utf8 && !mail.utf8 { Err(CommandError::NeedsUtf8) } else { Ok(mail) }
+}
+
+/// Takes a parameter that only submission knows; `false`: it is none.
+fn submitted(mail: &mut MailFrom, seen: &mut Seen, keyword: &str, value: Option<&str>) -> Result<bool, CommandError> {
+    match keyword {
+        k if k.eq_ignore_ascii_case("HOLDFOR") => {
+            seen.first("HOLD")?;
+            let seconds = value.filter(|value| is_number(value, 9)).and_then(|value| value.parse().ok());
+            mail.hold = Some(Hold::For(seconds.ok_or(CommandError::Parameter("HOLDFOR"))?));
+        }
+        k if k.eq_ignore_ascii_case("HOLDUNTIL") => {
+            seen.first("HOLD")?;
+            let at = value.and_then(date_time);
+            mail.hold = Some(Hold::Until(at.ok_or(CommandError::Parameter("HOLDUNTIL"))?));
+        }
+        k if k.eq_ignore_ascii_case("BY") => {
+            seen.first("BY")?;
+            mail.by = Some(value.and_then(by).ok_or(CommandError::Parameter("BY"))?);
+        }
+        k if k.eq_ignore_ascii_case("REQUIRETLS") => {
+            seen.first("REQUIRETLS")?;
+            mail.require_tls = value.is_none().then_some(true).ok_or(CommandError::Parameter("REQUIRETLS"))?;
+        }
+        k if k.eq_ignore_ascii_case("AUTH") => {
+            seen.first("AUTH")?;
+            let mailbox = value.filter(|value| !value.is_empty() && is_xtext(value, false));
+            mail.authenticated = mailbox.map(|_| true).ok_or(CommandError::Parameter("AUTH"))?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn is_number(text: &str, digits_max: usize) -> bool {
+    (1..=digits_max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// RFC 3339 5.6, with whole seconds or fractions.
+fn date_time(text: &str) -> Option<UnixMillis> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(at.as_millisecond()).ok().map(UnixMillis::new)
+}
+
+/// `by-value = by-time ";" ("N" / "R") ["T"]`, `by-time = ["-" / "+"] 1*9DIGIT`. A return after a time that is over
+/// makes no sense and is refused.
+fn by(value: &str) -> Option<By> {
+    let (time, mode) = value.split_once(';')?;
+    let digits = time.strip_prefix(['-', '+']).unwrap_or(time);
+    let seconds: i32 = if is_number(digits, 9) { digits.parse().ok()? } else { return None };
+    let seconds = if time.starts_with('-') { -seconds } else { seconds };
+    let (or_return, trace) = match mode.to_ascii_uppercase().as_str() {
+        "N" => (false, false),
+        "NT" => (false, true),
+        "R" => (true, false),
+        "RT" => (true, true),
+        _ => return None,
+    };
+    (seconds > 0 || !or_return).then_some(By { seconds, or_return, trace })
 }
 
 /// Parses what follows `RCPT`.
@@ -127,13 +222,13 @@ pub(super) fn rcpt_to(argument: &str) -> Result<RcptTo, CommandError> {
     let usage = CommandError::Arguments("RCPT TO:<address> [parameters]");
     let text = after_keyword(argument, "TO:").ok_or(usage)?;
     let (recipient, rest) = path::forward(text).map_err(CommandError::Recipient)?;
-    let mut rcpt = RcptTo { recipient, has_utf8: !argument.is_ascii(), notify: None, original: None };
+    let mut rcpt = RcptTo { recipient, has_utf8: !argument.is_ascii(), notify: Notify::Default, original: None };
     let mut seen = Seen::default();
     for (keyword, value) in parameters(rest).ok_or(usage)? {
         match keyword {
             k if k.eq_ignore_ascii_case("NOTIFY") => {
                 seen.first("NOTIFY")?;
-                rcpt.notify = Some(notify(value)?);
+                rcpt.notify = notify(value)?;
             }
             k if k.eq_ignore_ascii_case("ORCPT") => {
                 seen.first("ORCPT")?;
@@ -160,7 +255,7 @@ fn parameters(text: &str) -> Option<impl Iterator<Item = (&str, Option<&str>)>> 
     (text.is_empty() || text.starts_with(' ')).then_some(parts)
 }
 
-/// Parameters met so far; there are five at most, so a list is the fastest set.
+/// Parameters met so far; there are ten at most, so a list is the fastest set.
 #[derive(Default)]
 struct Seen(Vec<&'static str>);
 
@@ -200,20 +295,20 @@ fn ret(value: Option<&str>) -> Result<Return, CommandError> {
 fn notify(value: Option<&str>) -> Result<Notify, CommandError> {
     let bad = CommandError::Parameter("NOTIFY");
     let value = value.ok_or(bad)?;
-    let mut notify = Notify::default();
     if value.eq_ignore_ascii_case("NEVER") {
-        return Ok(notify);
+        return Ok(Notify::Never);
     }
+    let (mut success, mut failure, mut delay) = (false, false, false);
     for word in value.split(',') {
         let wish = match word {
-            w if w.eq_ignore_ascii_case("SUCCESS") => &mut notify.success,
-            w if w.eq_ignore_ascii_case("FAILURE") => &mut notify.failure,
-            w if w.eq_ignore_ascii_case("DELAY") => &mut notify.delay,
+            w if w.eq_ignore_ascii_case("SUCCESS") => &mut success,
+            w if w.eq_ignore_ascii_case("FAILURE") => &mut failure,
+            w if w.eq_ignore_ascii_case("DELAY") => &mut delay,
             _ => return Err(bad),
         };
         *wish = true;
     }
-    Ok(notify)
+    Ok(Notify::On { success, failure, delay })
 }
 
 /// `addr-type ";" xtext`, at most 500 octets; with RFC 6533's `utf-8` type, UTF-8 may stand in it.
@@ -285,10 +380,10 @@ mod tests {
         let mail = mail("FROM:<a@b.c> RET=HDRS ENVID=QQ314159+2B").unwrap();
         assert_eq!((mail.ret, mail.envelope_id.as_deref()), (Some(Return::Headers), Some("QQ314159+2B")));
         let rcpt = rcpt("TO:<a@b.c> NOTIFY=SUCCESS,delay ORCPT=rfc822;Bob+2Btag@Example.org").unwrap();
-        assert_eq!(rcpt.notify, Some(Notify { success: true, failure: false, delay: true }));
+        assert_eq!(rcpt.notify, Notify::On { success: true, failure: false, delay: true });
         let original = rcpt.original.unwrap();
         assert_eq!((original.address_type.as_str(), original.address.as_str()), ("rfc822", "Bob+2Btag@Example.org"));
-        assert_eq!(rcpt_to("TO:<a@b.c> NOTIFY=NEVER").unwrap().notify, Some(Notify::default()));
+        assert_eq!(rcpt_to("TO:<a@b.c> NOTIFY=NEVER").unwrap().notify, Notify::Never);
     }
 
     #[test]
@@ -307,9 +402,48 @@ mod tests {
 
     #[test]
     fn rfc_5321_4_1_1_11_what_was_not_announced_is_refused() {
-        assert_eq!(mail("FROM:<> AUTH=<>"), Err(CommandError::UnknownParameter));
+        assert_eq!(mail("FROM:<> MT-PRIORITY=3"), Err(CommandError::UnknownParameter));
         assert_eq!(mail("FROM:<> NOTIFY=NEVER"), Err(CommandError::UnknownParameter));
         assert_eq!(rcpt("TO:<a@b.c> SIZE=1"), Err(CommandError::UnknownParameter));
+    }
+
+    #[test]
+    fn rfc_4865_4_a_message_is_held_for_or_until() {
+        assert_eq!(mail("FROM:<> HOLDFOR=86400").unwrap().hold, Some(Hold::For(86_400)));
+        let until = mail("FROM:<> holduntil=2026-11-23T08:00:00Z").unwrap().hold;
+        assert_eq!(until, Some(Hold::Until(UnixMillis::new(1_795_420_800_000))));
+        let same = mail("FROM:<> HOLDUNTIL=2026-11-23T09:00:00+01:00").unwrap().hold;
+        assert_eq!(same, until);
+        for bad in
+            ["HOLDFOR", "HOLDFOR=-1", "HOLDFOR=1234567890", "HOLDUNTIL=tomorrow", "HOLDUNTIL=1960-01-01T00:00:00Z"]
+        {
+            let keyword = if bad.starts_with("HOLDF") { "HOLDFOR" } else { "HOLDUNTIL" };
+            assert_eq!(mail(&format!("FROM:<> {bad}")), Err(CommandError::Parameter(keyword)), "{bad}");
+        }
+        let both = mail("FROM:<> HOLDFOR=1 HOLDUNTIL=2026-11-23T08:00:00Z");
+        assert_eq!(both, Err(CommandError::Parameter("HOLD")));
+    }
+
+    #[test]
+    fn rfc_2852_4_deliver_by() {
+        let by = |text: &str| mail(&format!("FROM:<> BY={text}")).map(|mail| mail.by);
+        assert_eq!(by("120;R"), Ok(Some(By { seconds: 120, or_return: true, trace: false })));
+        assert_eq!(by("+120;rt"), Ok(Some(By { seconds: 120, or_return: true, trace: true })));
+        assert_eq!(by("-10;NT"), Ok(Some(By { seconds: -10, or_return: false, trace: true })));
+        for bad in ["", "120", "120;X", ";R", "0;R", "-1;R", "1234567890;R", "--1;N"] {
+            assert_eq!(by(bad), Err(CommandError::Parameter("BY")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rfc_8689_and_4954_5_what_submission_takes() {
+        let mail = |text: &str| mail(&format!("FROM:<a@b.c> {text}"));
+        assert!(mail("REQUIRETLS").unwrap().require_tls);
+        assert_eq!(mail("REQUIRETLS=1"), Err(CommandError::Parameter("REQUIRETLS")));
+        assert!(mail("AUTH=<>").unwrap().authenticated);
+        assert!(mail("AUTH=e+3Dmc2@example.com").unwrap().for_submission());
+        assert_eq!(mail("AUTH=a+2"), Err(CommandError::Parameter("AUTH")));
+        assert!(!mail("RET=FULL").unwrap().for_submission());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The plan as a table: who is addressed, and which commands go to which group.
 
-use securanet_gateway::model::{Address, DomainId, EmailId, Epoch, MailboxId, Uid, UnixMillis, content::NewMessage};
+use securanet_gateway::model::{
+    Address, DomainId, EmailId, Epoch, MailboxId, Uid, UnixMillis, content::NewMessage, outbound::Notify,
+};
 
 use super::*;
 use crate::{
     envelope::Accepted,
-    grammar::{Body, ForwardPath, MailFrom, RcptTo},
+    grammar::{ForwardPath, MailFrom, RcptTo},
 };
 
 fn account(id: u64, group: u32, tenant: u32) -> LocalRecipient {
@@ -22,13 +24,13 @@ fn account(id: u64, group: u32, tenant: u32) -> LocalRecipient {
 
 fn envelope(recipients: &[(&str, &[LocalRecipient])]) -> Envelope {
     let sender = ReversePath::Address(Address::parse("sender@example.net").unwrap());
-    let mail = MailFrom { sender, size_octets: None, body: Body::SevenBit, utf8: false, ret: None, envelope_id: None };
+    let mail = MailFrom::new(sender);
     let mut envelope = Envelope::new(mail);
     for (address, accounts) in recipients {
         let recipient = ForwardPath::Address(Address::parse(address).unwrap());
-        let rcpt = RcptTo { recipient, has_utf8: false, notify: None, original: None };
+        let rcpt = RcptTo { recipient, has_utf8: false, notify: Notify::Default, original: None };
         let role = address.starts_with("postmaster");
-        envelope.add(rcpt, Accepted { accounts: accounts.to_vec(), role }).unwrap();
+        envelope.add(rcpt, Accepted::Local { accounts: accounts.to_vec(), role }).unwrap();
     }
     envelope
 }
@@ -53,7 +55,7 @@ fn ingested(message_id: Option<&str>) -> Ingested {
 
 fn plan(envelope: &Envelope, separate: bool) -> Plan {
     let messages: Vec<_> = envelope.tenants.iter().map(|&tenant| (tenant, ingested(Some("<a@b>")))).collect();
-    Plan::new(envelope, &messages, separate)
+    Plan::new(envelope, &messages, Seen::default(), separate)
 }
 
 /// A plan as text: `group: command rule accounts`, one line per command.

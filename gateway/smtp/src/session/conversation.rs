@@ -11,21 +11,25 @@
 
 use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use securanet_gateway::{
+    clock,
     connection::{Connection, Shutdown},
     line::{Line, LineEnding, LineStream, StartTlsError, StreamError},
     listener::BareNewline,
+    login::Login,
     tls::TlsSettings,
 };
 
-use super::state::{Mailing, Next, State, Terms, Unnamed};
+use super::state::{Mailing, Named, Next, State, Terms, Unnamed};
 use crate::{
     grammar::{
-        Command, CommandError, RcptTo, Reply,
-        command::{self, LINE_OCTETS_MAX},
+        Command, CommandError, Hello, MailFrom, RcptTo, Reply,
+        command::{self, AUTH_LINE_OCTETS_MAX, LINE_OCTETS_MAX},
     },
     metric, refusal,
     server::Smtp,
+    submission::NotAdmitted,
 };
 
 /// How long a client in the middle of a message is waited for once the node drains.
@@ -59,6 +63,11 @@ pub(crate) struct Conversation {
     pub(super) io: LineStream,
     pub(super) peer: IpAddr,
     pub(super) bare_newline: BareNewline,
+    /// The listener trusts the client's network: logging in without TLS is allowed.
+    pub(super) trusted: bool,
+    /// Who the client is, once it has logged in.
+    pub(super) login: Option<Login>,
+    pub(super) failed_logins: u32,
     tls: Option<Arc<TlsSettings>>,
     shutdown: Shutdown,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -73,6 +82,9 @@ impl Conversation {
             smtp,
             peer: connection.peer.ip(),
             bare_newline: connection.listener.bare_newline_for(connection.peer.ip()),
+            trusted: connection.trusted,
+            login: None,
+            failed_logins: 0,
             tls: connection.tls,
             draining: Box::pin(connection.shutdown.draining()),
             shutdown: connection.shutdown,
@@ -93,7 +105,7 @@ impl Conversation {
     }
 
     async fn greet(&mut self) -> Result<(), End> {
-        let kind = if self.smtp.settings.lmtp { "LMTP" } else { "ESMTP" };
+        let kind = if self.smtp.settings.is_lmtp() { "LMTP" } else { "ESMTP" };
         let greeting = Reply::plain(220, format!("{} {kind} SecuraNET Mail", self.smtp.settings.hostname));
         self.answer(&greeting).await
     }
@@ -131,18 +143,20 @@ impl Conversation {
     /// The next command, or what is wrong with it.
     async fn command(&mut self, in_transaction: bool) -> Result<Result<Command, CommandError>, End> {
         let patience = self.smtp.settings.command_timeout;
+        let octets_max = if self.smtp.submission.is_some() { AUTH_LINE_OCTETS_MAX } else { LINE_OCTETS_MAX };
         let line = loop {
             if self.shutdown.is_draining() {
                 // Who is in the middle of a message may finish it.
                 let patience = if in_transaction { DRAIN_PATIENCE.min(patience) } else { Duration::ZERO };
-                match self.io.line(LINE_OCTETS_MAX, patience).await {
+                match self.io.line(octets_max, patience).await {
                     Err(StreamError::ReadTimeout) => return Err(self.say_farewell(&refusal::draining()).await),
                     line => break line,
                 }
             }
             tokio::select! {
                 biased;
-                line = self.io.line(LINE_OCTETS_MAX, patience) => break line,
+                () = ended(self.login.as_ref()) => return Err(self.say_farewell(&revoked()).await),
+                line = self.io.line(octets_max, patience) => break line,
                 () = &mut self.draining => {}
             }
         };
@@ -159,8 +173,20 @@ impl Conversation {
             Command::Mail(_) => self.smtp.store.store().accepting().err().map(|error| refusal::of_store(&error)),
             _ => None,
         };
-        let tls_offered = self.tls.is_some() && self.io.tls().is_none();
-        Terms { settings: &self.smtp.settings, tls_offered, closed }
+        let is_secured = self.io.tls().is_some();
+        let mechanisms = match (&self.smtp.submission, command) {
+            (Some(submission), Command::Hello(Hello::Ehlo, _)) => submission.authenticator.mechanisms(&self.sasl()),
+            _ => Vec::new(),
+        };
+        Terms {
+            settings: &self.smtp.settings,
+            tls_offered: self.tls.is_some() && !is_secured,
+            is_secured,
+            is_logged_in: self.login.is_some(),
+            mechanisms,
+            now: clock::now(),
+            closed,
+        }
     }
 
     async fn perform(&mut self, next: Next) -> Result<State, End> {
@@ -170,6 +196,8 @@ impl Conversation {
                 self.count(&reply).await?;
                 Ok(state)
             }
+            Next::Authenticate(state, mechanism, initial) => self.authenticate(state, &mechanism, initial).await,
+            Next::Admit(state, mail) => self.admit(state, *mail).await,
             Next::Resolve(mailing, rcpt) => self.resolve(mailing, *rcpt).await,
             Next::Data(mailing) => {
                 let state = self.receive_data(*mailing).await?;
@@ -198,10 +226,49 @@ impl Conversation {
         }
     }
 
+    /// Whether the client may send from this sender.
+    async fn admit(&mut self, state: Named, mail: MailFrom) -> Result<State, End> {
+        let smtp = Arc::clone(&self.smtp);
+        let Some(submission) = &smtp.submission else { return Err(End::Done) };
+        let (state, reply) = match submission.admit(self.login.as_ref(), self.peer, &mail.sender).await {
+            Ok(submitter) => state.submit(mail, submitter, clock::now()),
+            Err(not_admitted) => {
+                let reply = match not_admitted {
+                    NotAdmitted::LogIn => self.log_in_first(),
+                    NotAdmitted::Because(reply) => reply,
+                };
+                tracing::info!(
+                    account = self.login.as_ref().map(|login| login.account.address.to_string()),
+                    from = %mail.sender, code = reply.code(), status = reply.status(), "sender refused"
+                );
+                (State::Named(state), reply)
+            }
+        };
+        self.answer(&reply).await?;
+        if reply.code() == refusal::draining().code() {
+            return Err(End::Done);
+        }
+        self.count(&reply).await?;
+        Ok(state)
+    }
+
+    /// RFC 4954 6, RFC 3207 4.
+    fn log_in_first(&self) -> Reply {
+        let needs_tls = self.tls.is_some() && !self.sasl().is_private();
+        Reply::new(530, (7, 0), if needs_tls { "begin TLS and log in first" } else { "log in first" })
+    }
+
     async fn resolve(&mut self, mailing: Box<Mailing>, rcpt: RcptTo) -> Result<State, End> {
         let announced = mailing.envelope.mail.size_octets;
         let protocol = self.smtp.protocol();
-        let (state, reply) = match self.smtp.recipients.admit(&rcpt, announced).await {
+        let submitter = mailing.envelope.submitter.clone();
+        let mut admitted = self.smtp.recipients.admit(&rcpt, announced, submitter.as_deref()).await;
+        if let (Ok(_), Some(submission), Some(submitter)) = (&admitted, &self.smtp.submission, &submitter)
+            && let Err(reply) = submission.count_recipient(submitter)
+        {
+            admitted = Err(reply);
+        }
+        let (state, reply) = match admitted {
             Ok(accepted) => mailing.admit(rcpt, accepted),
             Err(reply) => {
                 tracing::info!(
@@ -247,6 +314,11 @@ impl Conversation {
         Ok(())
     }
 
+    /// Whether the client's credentials have changed since it logged in.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.login.as_ref().is_some_and(|login| login.ended().now_or_never().is_some())
+    }
+
     /// Gathers a reply to be written.
     pub(super) async fn answer(&mut self, reply: &Reply) -> Result<(), End> {
         self.scratch.clear();
@@ -286,6 +358,21 @@ impl Conversation {
         }
         self.answer(reply).await?;
         self.io = self.io.start_tls(&tls).await?;
+        // RFC 3207 4.2: what was known of the client before is not known any more.
+        self.login = None;
         Ok(self)
     }
+}
+
+/// Resolves when the login is no longer good.
+async fn ended(login: Option<&Login>) {
+    match login {
+        Some(login) => login.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a client is told whose credentials have changed.
+pub(super) fn revoked() -> Reply {
+    Reply::new(421, (7, 0), "your credentials have changed: log in again")
 }

@@ -10,15 +10,18 @@ use securanet_gateway::{clock, line::StreamError};
 use tokio::time::Instant;
 
 use super::{
-    conversation::{Conversation, End},
+    conversation::{Conversation, End, revoked},
     state::{Chunk, Chunking, Mailing, Named, State},
 };
 use crate::{
+    commit::{Commit, Committed},
     envelope::Envelope,
     grammar::{ContentScanner, DataFault, Reply, Scan},
     intake::{Intake, Opening},
-    metric, refusal,
-    submit::{Submission, Submitted},
+    metric,
+    plan::Seen,
+    refusal,
+    submission::completion::Completion,
     trace::Received,
 };
 
@@ -113,18 +116,23 @@ impl Conversation {
         let (settings, envelope) = (&self.smtp.settings, &mailing.envelope);
         let id = securanet_gateway::client::request_id().to_string();
         let only = if let [only] = envelope.recipients.as_slice() { Some(&only.rcpt.recipient) } else { None };
+        let at = clock::now();
+        let submitter = envelope.submitter.as_ref();
+        let hides_client = submitter.is_some_and(|submitter| submitter.policies.hide_client);
         let trace = Received {
             client: &mailing.client.name,
-            peer: self.peer,
+            peer: (!hides_client).then_some(self.peer),
             hostname: &settings.hostname,
             hello: mailing.client.hello,
             utf8: envelope.mail.utf8,
+            authenticated: submitter.is_some_and(|submitter| submitter.is_authenticated()),
             tls: self.io.tls().map(AsRef::as_ref),
             id: &id,
             recipient: only,
-            at: clock::now(),
+            at,
         }
         .field();
+        let completion = submitter.map(|submitter| Completion::new(Arc::clone(submitter), id.clone(), at));
         let opening = Opening {
             tenants: &envelope.tenants,
             trace,
@@ -133,6 +141,7 @@ impl Conversation {
             scanner,
             deadline: Instant::now() + settings.message_timeout,
             id,
+            completion,
         };
         Intake::open(&self.smtp.store, opening).await
     }
@@ -190,34 +199,38 @@ impl Conversation {
         let Mailing { client, envelope, .. } = mailing;
         let (octets, id) = (intake.octets(), intake.id.clone());
         let smtp = Arc::clone(&self.smtp);
-        let submission = Submission { smtp: &smtp, id: &id };
-        let submitted = match intake.into_sinks() {
-            Ok(sinks) => submission.submit(&envelope, sinks).await,
-            Err(reply) => Submitted { replies: submission.to_all(&envelope, reply), message_id: None },
+        let commit = Commit { smtp: &smtp, id: &id };
+        let committed = match intake.finish().await {
+            Ok(_) if self.is_revoked() => Committed { replies: commit.to_all(&envelope, revoked()), message_id: None },
+            Ok(received) => {
+                let seen = Seen { id: &id, eight_bit: received.eight_bit, eight_bit_header: received.eight_bit_header };
+                commit.run(&envelope, received.sinks, seen).await
+            }
+            Err(reply) => Committed { replies: commit.to_all(&envelope, reply), message_id: None },
         };
-        self.answer_for(&envelope, &submitted, &id, octets).await?;
+        self.answer_for(&envelope, &committed, &id, octets).await?;
         Ok(Named::again(client))
     }
 
     /// Line ends are not what they should be: refuse, and end the session without reading another command.
     async fn expel(&mut self, mailing: &Mailing, intake: Intake, fault: DataFault) -> End {
-        let replies = Submission { smtp: &self.smtp, id: &intake.id }.to_all(&mailing.envelope, fault.reply());
-        let submitted = Submitted { replies, message_id: None };
-        self.part(&mailing.envelope, &submitted, intake).await
+        let replies = Commit { smtp: &self.smtp, id: &intake.id }.to_all(&mailing.envelope, fault.reply());
+        let committed = Committed { replies, message_id: None };
+        self.part(&mailing.envelope, &committed, intake).await
     }
 
     /// More of a refused message than we pass over: refuse, and end the session.
     async fn give_up(&mut self, mailing: Mailing, intake: Intake) -> End {
         let reply = intake.refused().cloned().unwrap_or_else(refusal::no_commit);
-        let replies = Submission { smtp: &self.smtp, id: &intake.id }.to_all(&mailing.envelope, reply);
-        let submitted = Submitted { replies, message_id: None };
-        self.part(&mailing.envelope, &submitted, intake).await
+        let replies = Commit { smtp: &self.smtp, id: &intake.id }.to_all(&mailing.envelope, reply);
+        let committed = Committed { replies, message_id: None };
+        self.part(&mailing.envelope, &committed, intake).await
     }
 
     /// Answers for a message, listens for a while, and ends the session.
-    async fn part(&mut self, envelope: &Envelope, submitted: &Submitted, mut intake: Intake) -> End {
+    async fn part(&mut self, envelope: &Envelope, committed: &Committed, mut intake: Intake) -> End {
         let id = std::mem::take(&mut intake.id);
-        if let Err(end) = self.answer_for(envelope, submitted, &id, intake.octets()).await {
+        if let Err(end) = self.answer_for(envelope, committed, &id, intake.octets()).await {
             return end;
         }
         match self.linger(&mut intake).await {
@@ -253,11 +266,11 @@ impl Conversation {
     async fn answer_for(
         &mut self,
         envelope: &Envelope,
-        submitted: &Submitted,
+        committed: &Committed,
         id: &str,
         octets: u64,
     ) -> Result<(), End> {
-        let Submitted { replies, message_id } = submitted;
+        let Committed { replies, message_id } = committed;
         let Some(best) = replies.iter().min_by_key(|reply| reply.code()) else { return Err(End::Done) };
         let outcome = metric::outcome(best);
         metric::message(self.smtp.protocol(), outcome);

@@ -1,26 +1,41 @@
 //! The states of a session (RFC 5321 4.1.4), each a type that a command consumes.
 //!
 //! ```text
-//! Unnamed --EHLO--> Named --MAIL--> Mailing --DATA--> (reception) --> Named
+//! Unnamed --EHLO--> Named --AUTH--> (authentication) --> Named
+//!                   Named --MAIL--> Mailing --DATA--> (reception) --> Named
 //!                                   Mailing --BDAT--> Chunking --BDAT LAST--> Named
 //! ```
 //!
 //! Nothing here touches the world: a command and the terms of the session go in, and what to do comes out. What needs
 //! the store (who is a recipient, taking a message in) is handed to the conversation with the state that it ends.
 
+use securanet_gateway::{login::Mechanism, model::UnixMillis};
+
 use crate::{
     envelope::{Accepted, Client, Envelope, too_many},
-    grammar::{Command, CommandError, Hello, MailFrom, RcptTo, Reply},
+    grammar::{Command, CommandError, Hello, Hold, MailFrom, RcptTo, Reply, Secret},
     intake::Intake,
     refusal,
-    settings::SmtpSettings,
+    settings::{Service, SmtpSettings},
+    submission::submitter::Submitter,
+    trace,
 };
+
+/// A message is held for at most so long (RFC 4865): 30 days.
+const HOLD_SECONDS_MAX: u32 = 30 * 24 * 3600;
 
 /// What a command's answer depends on besides the state.
 pub(crate) struct Terms<'a> {
     pub(crate) settings: &'a SmtpSettings,
     /// STARTTLS can be done: there is a certificate, and TLS is not on yet.
     pub(crate) tls_offered: bool,
+    /// TLS is on.
+    pub(crate) is_secured: bool,
+    /// The client has logged in.
+    pub(crate) is_logged_in: bool,
+    /// What to log in with, the best first. Only asked for with EHLO.
+    pub(crate) mechanisms: Vec<Mechanism>,
+    pub(crate) now: UnixMillis,
     /// Why no mail is taken right now. Only looked at for MAIL.
     pub(crate) closed: Option<Reply>,
 }
@@ -66,6 +81,10 @@ pub(crate) struct Chunking {
 pub(crate) enum Next {
     /// Answer, and wait for a command.
     Answer(State, Reply),
+    /// See who the client is (RFC 4954).
+    Authenticate(Named, String, Option<Secret>),
+    /// Ask whether the client may send so, and tell [`Named::begin`].
+    Admit(Named, Box<MailFrom>),
     /// Ask who gets mail for this, and tell [`Mailing::admit`] or [`Mailing::refuse`].
     Resolve(Box<Mailing>, Box<RcptTo>),
     /// Take the message in that follows DATA.
@@ -120,8 +139,8 @@ impl State {
     /// RFC 5321 4.1.4: a greeting in a session is a RSET too. RFC 2033 4.1: LMTP has its own.
     fn hello(self, client: Client, terms: &Terms<'_>) -> Next {
         let settings = terms.settings;
-        if settings.lmtp != (client.hello == Hello::Lhlo) {
-            let text = if settings.lmtp { "this is LMTP: say LHLO" } else { "this is SMTP: say EHLO" };
+        if settings.is_lmtp() != (client.hello == Hello::Lhlo) {
+            let text = if settings.is_lmtp() { "this is LMTP: say LHLO" } else { "this is SMTP: say EHLO" };
             return Next::Answer(self, Reply::new(500, (5, 1), text));
         }
         let reply = if client.hello == Hello::Helo {
@@ -135,11 +154,34 @@ impl State {
 
 /// The reply to EHLO and LHLO. What is announced is done.
 fn extensions(terms: &Terms<'_>) -> String {
-    let starttls = if terms.tls_offered { "\nSTARTTLS" } else { "" };
-    format!(
-        "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nCHUNKING\nENHANCEDSTATUSCODES{starttls}",
+    let mut text = format!(
+        "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nCHUNKING\nENHANCEDSTATUSCODES",
         terms.settings.hostname, terms.settings.message_size_bytes_max,
-    )
+    );
+    if !terms.settings.is_lmtp() {
+        text += "\nDSN";
+    }
+    if terms.settings.service == Service::Submission {
+        text += &submission_extensions(terms);
+    }
+    if terms.tls_offered {
+        text += "\nSTARTTLS";
+    }
+    text
+}
+
+/// What is announced to who submits. A client that has logged in need not be told how to.
+fn submission_extensions(terms: &Terms<'_>) -> String {
+    let latest = terms.now.plus_millis(u64::from(HOLD_SECONDS_MAX) * 1000);
+    let mut text = format!("\nFUTURERELEASE {HOLD_SECONDS_MAX} {}\nDELIVERBY", trace::rfc3339(latest));
+    if terms.is_secured {
+        text += "\nREQUIRETLS";
+    }
+    if !terms.mechanisms.is_empty() && !terms.is_logged_in {
+        let names: Vec<_> = terms.mechanisms.iter().map(|mechanism| mechanism.name()).collect();
+        text = text + "\nAUTH " + &names.join(" ");
+    }
+    text
 }
 
 /// Commands that are the same in each state and change none.
@@ -197,8 +239,20 @@ impl Named {
         match command {
             Command::Mail(mail) => self.mail(*mail, terms),
             Command::StartTls => start_tls(State::Named(self), terms),
+            Command::Auth { mechanism, initial } => self.auth(mechanism, initial, terms),
             command => misplaced(State::Named(self), &command, "MAIL comes first"),
         }
+    }
+
+    /// RFC 4954 4: once, and where it is offered.
+    fn auth(self, mechanism: String, initial: Option<Secret>, terms: &Terms<'_>) -> Next {
+        if terms.settings.service != Service::Submission {
+            return Next::Answer(State::Named(self), Reply::new(502, (5, 1), "no logging in here"));
+        }
+        if terms.is_logged_in {
+            return Next::Answer(State::Named(self), out_of_order("you have logged in already"));
+        }
+        Next::Authenticate(self, mechanism, initial)
     }
 
     fn mail(self, mail: MailFrom, terms: &Terms<'_>) -> Next {
@@ -211,9 +265,50 @@ impl Named {
         if mail.size_octets.is_some_and(|octets| octets > octets_max) {
             return Next::Answer(State::Named(self), refusal::too_large(octets_max));
         }
-        let mailing = Mailing { client: self.client, envelope: Envelope::new(mail), refused_any: false };
-        Next::Answer(State::Mailing(Box::new(mailing)), Reply::new(250, (1, 0), "sender ok"))
+        if terms.settings.service == Service::Submission {
+            return match check_submitted(&mail, terms) {
+                Ok(()) => Next::Admit(self, Box::new(mail)),
+                Err(reply) => Next::Answer(State::Named(self), reply),
+            };
+        }
+        if mail.for_submission() {
+            return Next::Answer(State::Named(self), CommandError::UnknownParameter.reply());
+        }
+        let (state, reply) = self.begin(Envelope::new(mail));
+        Next::Answer(state, reply)
     }
+
+    /// The sender is admitted.
+    fn begin(self, envelope: Envelope) -> (State, Reply) {
+        let mailing = Mailing { client: self.client, envelope, refused_any: false };
+        (State::Mailing(Box::new(mailing)), Reply::new(250, (1, 0), "sender ok"))
+    }
+
+    /// The submitter may send so.
+    pub(crate) fn submit(self, mail: MailFrom, submitter: Submitter, now: UnixMillis) -> (State, Reply) {
+        self.begin(Envelope::submitted(mail, submitter, now))
+    }
+}
+
+/// Parameters that were announced with bounds.
+fn check_submitted(mail: &MailFrom, terms: &Terms<'_>) -> Result<(), Reply> {
+    if mail.require_tls && !terms.is_secured {
+        return Err(CommandError::UnknownParameter.reply());
+    }
+    let hold_seconds = match mail.hold {
+        None => 0,
+        Some(Hold::For(seconds)) => u64::from(seconds),
+        Some(Hold::Until(at)) => at.millis_since(terms.now).div_ceil(1000),
+    };
+    if hold_seconds > u64::from(HOLD_SECONDS_MAX) {
+        return Err(Reply::new(501, (5, 4), "a message is held for 30 days at most"));
+    }
+    // RFC 4865 4.2: what must be there before it may leave cannot be done.
+    let by = mail.by.map(|by| u64::try_from(by.seconds).unwrap_or(0));
+    if mail.hold.is_some() && by.is_some_and(|by| by <= hold_seconds) {
+        return Err(Reply::new(501, (5, 4), "BY is over before the message may leave"));
+    }
+    Ok(())
 }
 
 impl Mailing {

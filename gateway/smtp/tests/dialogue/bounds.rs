@@ -188,6 +188,7 @@ async fn rfc_1870_6_1_a_size_too_large_is_refused_at_mail() {
         S: 250-*
         S: 250-*
         S: 250-*
+        S: 250-*
         S: 250 *
         C: MAIL FROM:<> SIZE=1001
         S: 552 5.3.4 *

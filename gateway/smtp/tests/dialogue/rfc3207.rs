@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use crate::server::Server;
 
 /// A server with a certificate of its own, and what a client needs to trust it.
-fn secured() -> (Server, TlsConnector, tempfile::TempDir) {
+pub(crate) fn secured(mut server: Server) -> (Server, TlsConnector, tempfile::TempDir) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let made = rcgen::generate_simple_self_signed(vec!["mail.example.org".to_owned()]).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -18,7 +18,6 @@ fn secured() -> (Server, TlsConnector, tempfile::TempDir) {
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let files = vec![CertificateFiles { certificate, key, names: Vec::new() }];
-    let mut server = Server::smtp();
     server.tls = Some(TlsSettings::load("test", files).unwrap());
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
@@ -35,11 +34,12 @@ const EHLO: &str = "
     S: 250-*
     S: 250-*
     S: 250-ENHANCEDSTATUSCODES
+    S: 250-DSN
     S: 250 STARTTLS";
 
 #[tokio::test]
 async fn rfc_3207_4_2_a_session_begins_anew_under_tls() {
-    let (mut server, connector, _folder) = secured();
+    let (mut server, connector, _folder) = secured(Server::smtp());
     let mut client = server.connect();
     client.hold("S: 220 *").await;
     client.hold(EHLO).await;
@@ -62,7 +62,8 @@ async fn rfc_3207_4_2_a_session_begins_anew_under_tls() {
         S: 250-*
         S: 250-*
         S: 250-*
-        S: 250 ENHANCEDSTATUSCODES
+        S: 250-ENHANCEDSTATUSCODES
+        S: 250 DSN
         C: STARTTLS
         S: 502 5.5.1 *
         C: MAIL FROM:<>
@@ -86,7 +87,7 @@ async fn rfc_3207_4_2_a_session_begins_anew_under_tls() {
 
 #[tokio::test(start_paused = true)]
 async fn rfc_3207_6_plaintext_behind_starttls_is_never_read() {
-    let (mut server, _, _folder) = secured();
+    let (mut server, _, _folder) = secured(Server::smtp());
     let dialogue = format!(
         "S: 220 *
         {EHLO}
@@ -100,7 +101,7 @@ async fn rfc_3207_6_plaintext_behind_starttls_is_never_read() {
 
 #[tokio::test(start_paused = true)]
 async fn rfc_3207_4_starttls_has_no_parameters_and_no_place_in_a_transaction() {
-    let (mut server, _, _folder) = secured();
+    let (mut server, _, _folder) = secured(Server::smtp());
     let dialogue = "
         S: 220 *
         C: STARTTLS now

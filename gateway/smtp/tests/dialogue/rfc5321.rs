@@ -17,7 +17,8 @@ async fn rfc_5321_d_1_a_typical_transaction() {
         S: 250-8BITMIME
         S: 250-SMTPUTF8
         S: 250-CHUNKING
-        S: 250 ENHANCEDSTATUSCODES
+        S: 250-ENHANCEDSTATUSCODES
+        S: 250 DSN
         C: MAIL FROM:<sender@example.net>
         S: 250 2.1.0 sender ok
         C: RCPT TO:<ann@example.org>
@@ -155,6 +156,7 @@ async fn rfc_5321_4_1_4_commands_have_an_order() {
         S: 250-*
         S: 250-*
         S: 250-*
+        S: 250-*
         S: 250 *
         C: RCPT TO:<ann@example.org>
         S: 503 5.5.1 *
@@ -201,7 +203,7 @@ async fn rfc_5321_4_5_1_and_7_3_commands_that_are_always_there() {
         C: RSET
         S: 250 2.0.0 ok
         C: AUTH PLAIN
-        S: 500 5.5.1 *
+        S: 503 5.5.1 *
         C: STARTTLS
         S: 502 5.5.1 *
         C: LHLO a

@@ -7,10 +7,11 @@ use securanet_gateway::{
     client::StoreClient,
     connection::{Connection, DrainHandle, Protocol, Shutdown},
     listener::{BareNewline, ListenerSettings},
+    login::{Authenticator, LoginSettings},
     model::DomainName,
     tls::TlsSettings,
 };
-use securanet_smtp::{Smtp, SmtpSettings};
+use securanet_smtp::{Service, Smtp, SmtpSettings};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream},
     task::JoinHandle,
@@ -29,6 +30,8 @@ pub(crate) struct Server {
     pub(crate) bare_newline_networks: Vec<(IpNet, BareNewline)>,
     pub(crate) tls: Option<Arc<TlsSettings>>,
     pub(crate) drain: DrainHandle,
+    /// Logging in is allowed without TLS.
+    pub(crate) trusted: bool,
     shutdown: Shutdown,
     smtp: Option<Arc<Smtp>>,
 }
@@ -48,21 +51,46 @@ impl Server {
         Self::with(SmtpSettings::lmtp(DomainName::parse("mail.example.org").unwrap()))
     }
 
+    /// Submission on a trusted network.
+    pub(crate) fn submission() -> Self {
+        let settings = SmtpSettings::submission(DomainName::parse("mail.example.org").unwrap());
+        Self { trusted: true, ..Self::with(settings) }
+    }
+
     fn with(settings: SmtpSettings) -> Self {
         let (drain, shutdown) = DrainHandle::new();
         let (store, bare_newline) = (Scripted::new(), BareNewline::Normalise);
         let bare_newline_networks = Vec::new();
-        Self { store, settings, bare_newline, bare_newline_networks, tls: None, drain, shutdown, smtp: None }
+        Self {
+            store,
+            settings,
+            bare_newline,
+            bare_newline_networks,
+            tls: None,
+            drain,
+            trusted: false,
+            shutdown,
+            smtp: None,
+        }
     }
 
     /// Opens a connection; the settings count from the first one on.
     pub(crate) fn connect(&mut self) -> Client {
         let client = StoreClient::new(Arc::new(self.store.clone()));
-        let smtp = self.smtp.get_or_insert_with(|| Arc::new(Smtp::new(client, self.settings.clone())));
+        let settings = self.settings.clone();
+        let smtp = self.smtp.get_or_insert_with(|| {
+            Arc::new(if settings.service == Service::Submission {
+                let authenticator = Authenticator::new(client.clone(), LoginSettings::default()).unwrap();
+                Smtp::submission(client, authenticator, settings)
+            } else {
+                Smtp::new(client, settings)
+            })
+        });
         let (near, far) = tokio::io::duplex(256 * 1024);
         let mut connection = Connection::over(far, self.shutdown.clone());
         connection.peer = "192.0.2.7:2525".parse().unwrap();
         connection.tls = self.tls.clone();
+        connection.trusted = self.trusted;
         connection.listener = Arc::new(ListenerSettings {
             bare_newline: self.bare_newline,
             bare_newline_networks: self.bare_newline_networks.clone(),

@@ -2,19 +2,26 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::Duration,
 };
 
 use securanet_gateway::{
+    login::make_verifiers,
     model::{
         AccountId, Address, Answer, Command, DomainId, DomainName, EmailId, Epoch, Execute, GroupId, KeyedHash,
         MailboxId, Query, Reply, StoreError, TenantId, Token, Uid, UnixMillis,
         account::{AccountAnswer, AccountQuery, AccountRef, QuotaUsage},
         content::{Ingested, NewMessage, Sealed},
         delivery::{DeliverReply, Delivered, QueueCommand, QueueReply},
-        directory::{Cluster, DirectoryAnswer, DirectoryQuery, Domain, LocalRecipient, Quota, Resolution},
+        directory::{
+            Account, AccountStatus, Cluster, Credentials, DirectoryAnswer, DirectoryQuery, Domain, LocalRecipient,
+            Quota, Resolution, Verifiers,
+        },
+        outbound::{OutboundCommand, OutboundReply},
+        policy,
         request::{DomainUsage, Topic},
+        sending::{RelayGrant, SenderRight},
     },
     store::{BoxFuture, Content, ContentSink, Executed, Store},
 };
@@ -52,6 +59,13 @@ pub(crate) struct Script {
     pub(crate) postmaster: Option<Resolution>,
     pub(crate) usage: HashMap<u64, QuotaUsage>,
     pub(crate) over_quota_reply: Option<&'static str>,
+    /// Policies that are not at their default.
+    pub(crate) policies: HashMap<&'static str, &'static str>,
+    /// ann's rights to send as others.
+    pub(crate) rights: HashMap<&'static str, SenderRight>,
+    pub(crate) relays: Vec<RelayGrant>,
+    /// ann's credentials.
+    pub(crate) credentials: Option<Credentials>,
     pub(crate) domains: Vec<Domain>,
     pub(crate) domain_usage: Vec<DomainUsage>,
     pub(crate) not_accepting: Option<StoreError>,
@@ -92,7 +106,35 @@ pub(crate) fn domain(id: u32, quota: Quota) -> Domain {
     Domain { id: DomainId::new(id), tenant: TenantId::new(1), name, catch_all: None, quota }
 }
 
+/// ann's password is `sesame`.
+fn credentials() -> Credentials {
+    static ONCE: OnceLock<Verifiers> = OnceLock::new();
+    let verifiers = ONCE.get_or_init(|| make_verifiers("sesame", true).unwrap()).clone();
+    let account = Account {
+        id: AccountId::new(1),
+        tenant: TenantId::new(1),
+        domain: DomainId::new(1),
+        address: Address::parse("ann@example.org").unwrap(),
+        display_name: "Ann \"A\" Lee".to_owned(),
+        status: AccountStatus::Active,
+        quota: Quota::default(),
+        group: GroupId::new(1),
+        epoch: Epoch::new(1),
+        credential_version: 1,
+        created: UnixMillis::new(0),
+    };
+    Credentials { account, password: Some(verifiers), app_passwords: Vec::new() }
+}
+
 impl Scripted {
+    /// ann's password is another now.
+    pub(crate) fn change_password(&self) {
+        if let Some(credentials) = &mut self.script().credentials {
+            credentials.account.credential_version += 1;
+        }
+        self.directory_changed();
+    }
+
     /// ann (group 1) and bob (group 2) of example.org, a list of both, sue who is suspended, a postmaster.
     pub(crate) fn new() -> Self {
         let store = Self::default();
@@ -108,6 +150,7 @@ impl Scripted {
         ]
         .map(|(address, resolution)| (address.to_owned(), resolution))
         .into();
+        script.credentials = Some(credentials());
         script.postmaster = Some(local(&[account(9, 1)]));
         drop(script);
         store
@@ -145,6 +188,11 @@ impl Scripted {
                 script.addresses.get(&address.canonical()).cloned().unwrap_or(absent)
             }
             DirectoryQuery::ResolvePostmaster => script.postmaster.clone().unwrap_or(Resolution::Unknown),
+            DirectoryQuery::Policy(key, _) if key != "smtp.over_quota_reply" => {
+                let value = script.policies.get(key.as_str()).copied();
+                let value = value.or_else(|| policy::find(key).map(|policy| policy.default));
+                return Ok(DirectoryAnswer::Policy(value.map(|value| (value.to_owned(), None))));
+            }
             DirectoryQuery::Policy(..) => {
                 let value = script.over_quota_reply.map(|value| (value.to_owned(), None));
                 return Ok(DirectoryAnswer::Policy(value));
@@ -156,6 +204,26 @@ impl Scripted {
             DirectoryQuery::Cluster => {
                 let cluster = Cluster { id: [0; 16], content_key: [0; 32], login_key: [0; 32], shards: 2 };
                 return Ok(DirectoryAnswer::Cluster(Some(cluster)));
+            }
+            DirectoryQuery::Credentials(name) => {
+                let known = script.credentials.as_ref().filter(|_| name == "ann@example.org").cloned();
+                return Ok(DirectoryAnswer::Credentials(known.map(Box::new)));
+            }
+            DirectoryQuery::AccountById(_) => {
+                let account = script.credentials.as_ref().map(|credentials| credentials.account.clone());
+                return Ok(DirectoryAnswer::Account(account));
+            }
+            DirectoryQuery::SenderRight(_, address) => {
+                let own = address.local_canonical().split('+').next() == Some("ann")
+                    && address.domain().as_str() == "example.org";
+                let right = script.rights.get(address.canonical().as_str()).copied();
+                let absent = if own { SenderRight::Own } else { SenderRight::Refused };
+                return Ok(DirectoryAnswer::SenderRight(right.unwrap_or(absent)));
+            }
+            DirectoryQuery::RelayGrants => return Ok(DirectoryAnswer::RelayGrants(script.relays.clone())),
+            DirectoryQuery::Domain(name) => {
+                let ours = (name.as_str() == "example.org").then(|| domain(1, Quota::default()));
+                return Ok(DirectoryAnswer::Domain(ours));
             }
             other => panic!("not asked by SMTP: {other:?}"),
         };
@@ -191,6 +259,7 @@ fn keep(command: &Command) -> Reply {
             Reply::Deliver(DeliverReply::Outcomes((0..deliver.to.len()).map(stored).collect()))
         }
         Command::Queue(QueueCommand::FanOut(_)) => Reply::Queue(QueueReply::Queued(1)),
+        Command::Outbound(OutboundCommand::Accept(_)) => Reply::Outbound(OutboundReply::Accepted { item: Some(1) }),
         other => panic!("not sent by SMTP: {other:?}"),
     }
 }

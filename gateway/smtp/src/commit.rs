@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use securanet_gateway::{
     model::{StoreError, TenantId, content::Ingested, limits},
-    store::{ContentSink, Executed},
+    store::Executed,
 };
 
 use crate::{
     envelope::Envelope,
     grammar::Reply,
+    intake::Sinks,
     metric,
-    plan::{Fate, Plan, Request},
+    plan::{Fate, Plan, Seen},
     refusal,
     server::Smtp,
     trace,
@@ -26,47 +27,52 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
 const COMMIT_TIMEOUT: Duration = Duration::from_millis(limits::COMMIT_TIMEOUT_MILLIS + 1000);
 
 /// Where messages go.
-pub(crate) struct Submission<'a> {
+pub(crate) struct Commit<'a> {
     pub(crate) smtp: &'a Smtp,
     /// Names the message in logs, its trace field and the reply.
     pub(crate) id: &'a str,
 }
 
+/// A request that was not sent, since what came before it was not kept.
+fn not_tried() -> StoreError {
+    StoreError::Unavailable("what came before it was not kept".to_owned())
+}
+
 /// What became of a message: one reply, or one for each recipient; and its Message-ID, for the log.
-pub(crate) struct Submitted {
+pub(crate) struct Committed {
     pub(crate) replies: Vec<Reply>,
     pub(crate) message_id: Option<String>,
 }
 
-impl Submission<'_> {
+impl Commit<'_> {
     /// Commits the message for its envelope.
-    pub(crate) async fn submit(&self, envelope: &Envelope, sinks: Vec<(TenantId, Box<dyn ContentSink>)>) -> Submitted {
+    pub(crate) async fn run(&self, envelope: &Envelope, sinks: Sinks, seen: Seen<'_>) -> Committed {
         let begun = Instant::now();
         let messages = match self.finish(sinks).await {
             Ok(messages) => messages,
-            Err(reply) => return Submitted { replies: self.to_all(envelope, reply), message_id: None },
+            Err(reply) => return Committed { replies: self.to_all(envelope, reply), message_id: None },
         };
         let first = messages.first().map(|(_, ingested)| ingested);
         let message_id = first.and_then(|ingested| ingested.message_id.clone());
         if first.is_some_and(|ingested| ingested.received_count > trace::RECEIVED_MAX) {
             let reply = Reply::new(554, (4, 6), "message goes round in circles: too many Received fields");
-            return Submitted { replies: self.to_all(envelope, reply), message_id };
+            return Committed { replies: self.to_all(envelope, reply), message_id };
         }
         let octets = first.map_or(0, |ingested| ingested.message.size_bytes);
-        let mut plan = Plan::new(envelope, &messages, self.separate());
+        let mut plan = Plan::new(envelope, &messages, seen, self.separate());
         // The plan has its own copies: what is not needed any more is not held through the commit.
         drop(messages);
-        let results = self.execute(&mut plan.requests).await;
+        let results = self.execute(&mut plan).await;
         let replies = self.replies(envelope, &plan, &plan.fates(&results)).await;
         if replies.iter().any(Reply::is_positive) {
             metric::kept(self.smtp.protocol(), octets, begun.elapsed());
         }
-        Submitted { replies, message_id }
+        Committed { replies, message_id }
     }
 
     /// Whether each recipient has a reply of its own (RFC 2033 4.2).
     fn separate(&self) -> bool {
-        self.smtp.settings.lmtp
+        self.smtp.settings.is_lmtp()
     }
 
     /// The same reply for the message, or for each recipient.
@@ -74,7 +80,7 @@ impl Submission<'_> {
         vec![reply; if self.separate() { envelope.recipients.len() } else { 1 }]
     }
 
-    async fn finish(&self, sinks: Vec<(TenantId, Box<dyn ContentSink>)>) -> Result<Vec<(TenantId, Ingested)>, Reply> {
+    async fn finish(&self, sinks: Sinks) -> Result<Vec<(TenantId, Ingested)>, Reply> {
         let mut messages = Vec::with_capacity(sinks.len());
         for (tenant, sink) in sinks {
             let finished = match tokio::time::timeout(FINISH_TIMEOUT, sink.finish()).await {
@@ -92,16 +98,26 @@ impl Submission<'_> {
         Ok(messages)
     }
 
-    /// Sends all requests at the same time; there is more than one only in LMTP.
-    async fn execute(&self, requests: &mut [Request]) -> Vec<Result<Executed, StoreError>> {
-        let commits = requests.iter_mut().map(|request| {
-            let commit = self.smtp.store.execute(request.group, std::mem::take(&mut request.commands));
-            async {
-                let late = || StoreError::Unavailable("no commit in time".to_owned());
-                tokio::time::timeout(COMMIT_TIMEOUT, commit).await.unwrap_or_else(|_| Err(late()))
-            }
+    /// Sends all requests at the same time (there is more than one only in LMTP), or one after the other.
+    async fn execute(&self, plan: &mut Plan) -> Vec<Result<Executed, StoreError>> {
+        let mut commits = Vec::with_capacity(plan.requests.len());
+        for request in &mut plan.requests {
+            commits.push((request.group, std::mem::take(&mut request.commands)));
+        }
+        let commits = commits.into_iter().map(|(group, commands)| async move {
+            let commit = self.smtp.store.execute(group, commands);
+            let late = || StoreError::Unavailable("no commit in time".to_owned());
+            tokio::time::timeout(COMMIT_TIMEOUT, commit).await.unwrap_or_else(|_| Err(late()))
         });
-        futures::future::join_all(commits).await
+        if !plan.in_order {
+            return futures::future::join_all(commits).await;
+        }
+        let mut results = Vec::with_capacity(plan.requests.len());
+        for commit in commits {
+            let goes_on = plan.requests.iter().zip(&results).all(|(request, result)| request.is_kept(result));
+            results.push(if goes_on { commit.await } else { Err(not_tried()) });
+        }
+        results
     }
 
     async fn replies(&self, envelope: &Envelope, plan: &Plan, fates: &[Fate]) -> Vec<Reply> {
@@ -125,7 +141,7 @@ impl Submission<'_> {
     async fn reply(&self, envelope: &Envelope, recipient: usize, worst: Option<&Fate>) -> Reply {
         match worst {
             Some(Fate::Kept { .. }) => Reply::new(250, (0, 0), format!("kept as {}", self.id)),
-            Some(Fate::OverQuota) => match envelope.recipients[recipient].accepted.accounts.first() {
+            Some(Fate::OverQuota) => match envelope.recipients[recipient].accepted.accounts().first() {
                 Some(account) => self.smtp.recipients.over_quota(account).await,
                 None => refusal::no_commit(),
             },

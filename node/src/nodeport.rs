@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use securanet_admin::{Node, NodeStatus, ScrubReport, ShardStatus};
+use securanet_admin::{Node, NodeStatus, OutboundStatus, ScrubReport, ShardStatus};
 use securanet_gateway::{
     client::StoreClient,
     connection::Shutdown,
     model::{
-        Answer, GroupId, Query,
+        Answer, GroupId, Query, UnixMillis,
         delivery::{QueueAnswer, QueueQuery},
+        outbound::{OutboundAnswer, OutboundQuery},
         request::Totals,
     },
     store::BoxFuture,
@@ -99,6 +100,25 @@ impl NodePort {
             pending,
             held,
             repeats_suppressed: totals.repeats_suppressed,
+            outbound: self.outbound(status.group).await?,
+        })
+    }
+
+    async fn outbound(&self, group: GroupId) -> anyhow::Result<OutboundStatus> {
+        let depth = match self.groups.query(group, Query::Outbound(OutboundQuery::Depth), None).await? {
+            Answer::Outbound(OutboundAnswer::Depth(depth)) => depth,
+            // The directory has no queue.
+            _ => return Ok(OutboundStatus::default()),
+        };
+        Ok(OutboundStatus {
+            items: depth.items,
+            waiting: depth.waiting,
+            taken: depth.taken,
+            held: depth.held,
+            delivered: depth.delivered,
+            failed: depth.failed,
+            uncertain: depth.uncertain,
+            oldest_unix_millis: depth.oldest.map(UnixMillis::get),
         })
     }
 

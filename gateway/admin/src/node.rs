@@ -65,6 +65,29 @@ pub struct ShardStatus {
     pub held: u64,
     /// Repeats of senders that were not stored again.
     pub repeats_suppressed: u64,
+    /// Mail on its way out.
+    pub outbound: OutboundStatus,
+}
+
+/// How a group's outbound queue is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct OutboundStatus {
+    /// Messages with recipients that have no end.
+    pub items: u64,
+    /// Recipients that wait.
+    pub waiting: u64,
+    /// Recipients that are being tried.
+    pub taken: u64,
+    /// Recipients that operators hold.
+    pub held: u64,
+    /// Recipients delivered since the group exists.
+    pub delivered: u64,
+    /// Recipients failed since the group exists.
+    pub failed: u64,
+    /// Attempts that may have been delivered without our knowing, since the group exists.
+    pub uncertain: u64,
+    /// When the oldest message without an end came, in milliseconds since 1970.
+    pub oldest_unix_millis: Option<u64>,
 }
 
 /// What a scrub found.

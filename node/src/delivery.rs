@@ -1,0 +1,101 @@
+//! Outbound mail on this node: its part of the node's file, and the worker made of it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Context;
+use securanet_delivery::{
+    client::{Client, ClientSettings},
+    dns::{Dns, DnsSettings},
+    report::ReportNames,
+    route::{RouteSettings, Router, RouterSettings},
+    tls::policy::Policies,
+    worker::{Worker, WorkerSettings},
+};
+use securanet_gateway::{client::StoreClient, model::DomainName};
+use serde::Deserialize;
+
+/// Where the demo's mail for the world goes: nobody listens there unless the user does.
+pub(crate) const DEMO_SINK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 2526);
+/// RFC 1035 4.2: where a resolver of this machine would be.
+const LOCAL_RESOLVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
+
+/// Mail on its way out.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Delivery {
+    /// Whether this node delivers. Otherwise mail waits for one that does.
+    pub(crate) enabled: bool,
+    /// Which servers are asked for names, and what is believed.
+    pub(crate) dns: DnsSettings,
+    /// Routes and smarthosts, and what is never connected to.
+    pub(crate) routing: RouterSettings,
+    /// Who we are to other servers, whom we trust, how long we wait.
+    pub(crate) client: ClientSettings,
+    /// How much at a time.
+    pub(crate) worker: WorkerSettings,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dns: DnsSettings::default(),
+            routing: RouterSettings::default(),
+            client: ClientSettings::default(),
+            worker: WorkerSettings::default(),
+        }
+    }
+}
+
+impl Delivery {
+    /// Fills in what the node's name decides where nothing else is said.
+    pub(crate) fn named(&mut self, hostname: &DomainName) {
+        if self.client.helo_name == ClientSettings::default().helo_name {
+            hostname.as_str().clone_into(&mut self.client.helo_name);
+        }
+        let itself = hostname.as_str().to_owned();
+        if !self.routing.self_names.contains(&itself) {
+            self.routing.self_names.push(itself);
+        }
+    }
+
+    /// Sends everything to a port of this machine instead of into the world, whatever routes there are.
+    pub(crate) fn stay_here(&mut self, sink: SocketAddr) {
+        let route = RouteSettings {
+            name: "here".to_owned(),
+            recipient_domains: Vec::new(),
+            senders: Vec::new(),
+            hosts: vec![format!("[{}]:{}", sink.ip(), sink.port())],
+            port: None,
+            tls: None,
+            implicit_tls: false,
+            certificate_names: Vec::new(),
+            login: None,
+            source_addresses: Vec::new(),
+            helo_name: None,
+        };
+        self.routing.routes = vec![route];
+        // No name is asked for, so a machine without a network will do.
+        self.dns.servers = vec![LOCAL_RESOLVER];
+    }
+
+    /// The worker, or why there can be none.
+    pub(crate) fn worker(&self, hostname: &DomainName, store: StoreClient) -> anyhow::Result<Worker> {
+        let (router, client) = self.parts()?;
+        let names = ReportNames { hostname: hostname.as_str().to_owned() };
+        Ok(Worker::new(store, router, client, names, self.worker.clone()))
+    }
+
+    /// Reads what the settings name: certificates, trust anchors, the system's resolvers.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        if self.enabled { self.parts().map(drop) } else { Ok(()) }
+    }
+
+    fn parts(&self) -> anyhow::Result<(Router, Client)> {
+        let dns = Dns::new(&self.dns).context("delivery.dns")?;
+        let policies = Policies::new(self.dns.dnssec);
+        let router = Router::new(self.routing.clone(), dns, policies).context("delivery.routing")?;
+        let client = Client::new(self.client.clone()).context("delivery.client")?;
+        Ok((router, client))
+    }
+}

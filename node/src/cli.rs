@@ -68,6 +68,24 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// What accounts may send as besides their own addresses.
+    Grant {
+        /// What with them.
+        #[command(subcommand)]
+        action: Grant,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Devices that may submit mail without logging in.
+    Relay {
+        /// What with them.
+        #[command(subcommand)]
+        action: Relay,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
     /// Passwords and device passwords.
     Password {
         /// What with them.
@@ -311,6 +329,68 @@ pub(crate) enum Group {
     Remove {
         /// Its address.
         address: String,
+    },
+}
+
+/// With grants.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Grant {
+    /// Let an account send as another address.
+    Add {
+        /// The account.
+        account: String,
+        /// An address of ours; `*@domain` means each of a domain of ours.
+        address: String,
+        /// On its behalf: a Sender field names the account.
+        #[arg(long)]
+        on_behalf: bool,
+    },
+    /// List what an account may send as.
+    List {
+        /// The account.
+        account: String,
+    },
+    /// Take one back.
+    Remove {
+        /// The account.
+        account: String,
+        /// The address.
+        address: String,
+        /// The one on its behalf.
+        #[arg(long)]
+        on_behalf: bool,
+    },
+}
+
+/// With relay grants.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Relay {
+    /// Add one, or replace what it says.
+    Set {
+        /// What you call it: printers.
+        name: String,
+        /// From where: 192.0.2.0/24. May be repeated.
+        #[arg(long, required = true)]
+        network: Vec<String>,
+        /// As whom: an address of ours, or `*@domain` for each of a domain. May be repeated.
+        #[arg(long, required = true)]
+        sender: Vec<String>,
+        /// To which domain, besides ours. May be repeated.
+        #[arg(long, required_unless_present = "to_anybody", conflicts_with = "to_anybody")]
+        to: Vec<String>,
+        /// To anybody.
+        #[arg(long)]
+        to_anybody: bool,
+        /// Recipients in an hour, all its devices together.
+        #[arg(long, default_value_t = 100)]
+        recipients_per_hour: u32,
+    },
+    /// List them.
+    List,
+    /// Take one back.
+    Remove {
+        /// Its name.
+        name: String,
     },
 }
 

@@ -17,6 +17,7 @@ mod nodeport;
 mod queue;
 mod replace;
 mod run;
+mod sending;
 mod telemetry;
 mod transfer;
 
@@ -70,6 +71,8 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Account { action, target } => commands::account(&AdminApi::of_node(&target.config)?, action).await,
         Command::Alias { action, target } => commands::alias(&AdminApi::of_node(&target.config)?, action).await,
         Command::Group { action, target } => commands::group(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Grant { action, target } => sending::grant(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Relay { action, target } => sending::relay(&AdminApi::of_node(&target.config)?, action).await,
         Command::Password { action, target } => commands::password(&AdminApi::of_node(&target.config)?, action).await,
         Command::Mailbox { action, target } => commands::mailbox(&AdminApi::of_node(&target.config)?, action).await,
         Command::Policy { action, target } => commands::policy(&AdminApi::of_node(&target.config)?, action).await,

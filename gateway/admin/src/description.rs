@@ -9,7 +9,10 @@ use utoipa::{
     },
 };
 
-use crate::{accounts, aliases, domains, held, lists, mailboxes, messages, node, passwords, policies, queue, scrub};
+use crate::{
+    accounts, aliases, domains, grants, held, lists, mailboxes, messages, node, passwords, policies, queue, relays,
+    scrub,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,6 +44,12 @@ use crate::{accounts, aliases, domains, held, lists, mailboxes, messages, node, 
         lists::show,
         lists::put,
         lists::remove,
+        grants::list,
+        grants::add,
+        grants::remove,
+        relays::list,
+        relays::put,
+        relays::remove,
         policies::list,
         policies::show,
         policies::set,

@@ -17,6 +17,7 @@ mod aliases;
 mod description;
 mod domains;
 mod error;
+mod grants;
 mod guard;
 mod held;
 mod input;
@@ -29,6 +30,7 @@ mod node;
 mod passwords;
 mod policies;
 mod queue;
+mod relays;
 mod scrub;
 mod serve;
 #[cfg(test)]
@@ -108,6 +110,8 @@ fn domain_routes() -> Router<Api> {
         .route("/aliases/{address}", delete(aliases::remove))
         .route("/lists", get(lists::list))
         .route("/lists/{address}", get(lists::show).put(lists::put).delete(lists::remove))
+        .route("/relays", get(relays::list))
+        .route("/relays/{name}", put(relays::put).delete(relays::remove))
         .route("/policies", get(policies::list))
         .route("/policies/{key}", get(policies::show).put(policies::set))
 }
@@ -116,6 +120,8 @@ fn account_routes() -> Router<Api> {
     Router::new()
         .route("/accounts", get(accounts::list).post(accounts::create))
         .route("/accounts/{address}", get(accounts::show).patch(accounts::update).delete(accounts::remove))
+        .route("/accounts/{address}/grants", get(grants::list).post(grants::add))
+        .route("/accounts/{address}/grants/{kind}/{granted}", delete(grants::remove))
         .route("/accounts/{address}/password", put(passwords::set))
         .route("/accounts/{address}/app-passwords", get(passwords::list_app).post(passwords::add_app))
         .route("/accounts/{address}/app-passwords/{id}", delete(passwords::remove_app))

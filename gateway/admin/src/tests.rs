@@ -8,6 +8,7 @@ mod held;
 mod messages;
 mod operations;
 mod queue;
+mod sending;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

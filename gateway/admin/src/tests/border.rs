@@ -19,6 +19,7 @@ fn operations() -> Vec<(Method, String)> {
         for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let path = path.replace("{address}", "ann@example.org").replace("{name}", "example.org");
+            let path = path.replace("{kind}", "send-as").replace("{granted}", "a@b.example");
             operations.push((method, path.replace("{id}", "1").replace("{uid}", "1").replace("{key}", "login.scram")));
         }
     }

@@ -16,6 +16,7 @@ pub mod listener;
 pub mod login;
 pub mod metric;
 pub mod proxy;
+pub mod signing;
 pub mod store;
 mod stream;
 pub mod tls;

@@ -5,6 +5,7 @@
 //! room holds nothing that a restart would lose.
 
 pub mod client;
+pub mod dkim;
 pub mod dns;
 pub mod fuzz;
 pub mod metric;

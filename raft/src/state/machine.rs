@@ -20,6 +20,7 @@ use securanet_kv::{Durability, WriteBatch};
 use securanet_model::{
     Command,
     delivery::QueueCommand,
+    outbound::OutboundCommand,
     record,
     request::{Proposal, Topic},
 };
@@ -96,7 +97,14 @@ impl StateMachine {
 /// Whether the proposal may have put something into the group's queue.
 fn fans_out(proposal: &Proposal) -> bool {
     let mut commands = proposal.requests.iter().flat_map(|request| &request.commands);
-    commands.any(|command| matches!(command, Command::Queue(QueueCommand::FanOut(_) | QueueCommand::Release { .. })))
+    commands.any(|command| match command {
+        Command::Queue(command) => matches!(command, QueueCommand::FanOut(_) | QueueCommand::Release { .. }),
+        Command::Outbound(OutboundCommand::Accept(acceptance)) => acceptance.fan_out.is_some(),
+        Command::Outbound(OutboundCommand::Report { message, .. }) => {
+            message.as_ref().is_some_and(|acceptance| acceptance.fan_out.is_some())
+        }
+        _ => false,
+    })
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {

@@ -277,7 +277,8 @@ impl Conversation {
         // In LMTP some recipients may have it and others not.
         let not_kept = replies.iter().filter(|reply| !reply.is_positive()).count();
         tracing::info!(
-            mail = id, message_id, from = %envelope.mail.sender, recipients = envelope.recipients.len(), octets, outcome,
+            mail = id, message_id, by = envelope.submitter.as_ref().map(|submitter| submitter.to_string()),
+            from = %envelope.mail.sender, recipients = envelope.recipients.len(), octets, outcome,
             not_kept, code = best.code(), status = best.status(), text = best.text(), "message"
         );
         for reply in replies {

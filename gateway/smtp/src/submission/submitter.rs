@@ -68,6 +68,16 @@ impl Policies {
     }
 }
 
+/// As logs name it.
+impl std::fmt::Display for Submitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.who {
+            Who::Account(account) => account.address.fmt(f),
+            Who::Device { grant, .. } => write!(f, "relay {}", grant.name),
+        }
+    }
+}
+
 impl Submitter {
     pub(crate) const fn new(store: StoreClient, who: Who, outlet: Outlet, policies: Policies) -> Self {
         Self { who, outlet, policies, store, admitted: None }

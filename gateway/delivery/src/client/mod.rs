@@ -135,6 +135,16 @@ impl OpenFailure {
     }
 }
 
+#[cfg(test)]
+impl OpenFailure {
+    /// A failed connection, for tests of those who hear of one.
+    pub(crate) fn of_test(host: &str, stage: Stage, answer: &str) -> Self {
+        let answer = answer.to_owned();
+        let outcome = Outcome::TemporaryConnection;
+        Self::new(host, stage, Ending { outcome, status: (4, 4, 1), answer, is_remote: false }, None)
+    }
+}
+
 impl From<OpenFailure> for RecipientOutcome {
     fn from(failure: OpenFailure) -> Self {
         Self {

@@ -15,7 +15,6 @@ use std::{
 };
 
 use securanet_gateway::{
-    clock,
     connection::Shutdown,
     model::outbound::{OutboundRecipient, Outcome},
 };
@@ -39,6 +38,8 @@ use crate::{
 
 /// A connection waits so long for its next letter: the time in which the next ones are taken from the queue.
 const LINGER: Duration = Duration::from_millis(500);
+/// A host that has not got ready for mail for so long may never.
+const SLOW: Duration = Duration::from_secs(10);
 /// A goodbye that takes longer is nobody's loss.
 const QUIT_PATIENCE: Duration = Duration::from_secs(5);
 /// What a fault of ours kept back is tried again after this long.
@@ -133,6 +134,8 @@ enum Carried {
     Left(Letter, Verdict),
     /// The connection had died before: nothing was said to anybody.
     Stale(Letter),
+    /// The host wants these in a transaction of their own (RFC 5321 4.5.3.1.10).
+    Again(Letter),
     /// It was broken off by a stop or the lease's end; all are settled.
     BrokenOff,
 }
@@ -176,10 +179,10 @@ impl Line {
         }
         let reused = open.take().filter(|talk| talk.is_reusable() && !letter.requires_tls());
         let Some(mut talk) = reused else { return self.carry_afresh(letter, load.is_bulk, began, open).await };
-        match self.send(&mut *talk, letter, began).await {
+        match self.send_all(&mut *talk, letter, began).await {
             Carried::Settled(taken) => after_host(talk, taken, open),
             Carried::BrokenOff => After::peace(),
-            Carried::Stale(letter) | Carried::Left(letter, _) => {
+            Carried::Stale(letter) | Carried::Again(letter) | Carried::Left(letter, _) => {
                 self.carry_afresh(letter, load.is_bulk, began, open).await
             }
         }
@@ -207,11 +210,11 @@ impl Line {
                 }
             };
             reached = true;
-            match self.send(&mut *talk, letter, began).await {
+            match self.send_all(&mut *talk, letter, began).await {
                 Carried::Settled(taken) => return after_host(talk, taken, open),
                 Carried::BrokenOff => return After::peace(),
                 Carried::Left(left, verdict) => (letter, last) = (left, verdict),
-                Carried::Stale(left) => letter = left,
+                Carried::Stale(left) | Carried::Again(left) => letter = left,
             }
         }
         if reached {
@@ -224,7 +227,7 @@ impl Line {
     /// Opens a conversation; `None` when a stop or the lease's end came before.
     async fn open(&self, hop: &Hop, letter: &Letter) -> Option<Result<Box<dyn Talk>, Verdict>> {
         let opened = tokio::select! {
-            opened = self.core.wire.open(hop) => opened,
+            opened = self.open_in_time(hop) => opened,
             () = self.core.shutdown.draining() => return None,
             () = letter.lease.ended() => return None,
         };
@@ -236,6 +239,16 @@ impl Line {
             }
             Err(failure) => Err(self.judged(failure)),
         })
+    }
+
+    /// Opens a conversation; one that takes long makes room for another meanwhile.
+    async fn open_in_time(&self, hop: &Hop) -> Result<Box<dyn Talk>, OpenFailure> {
+        let mut opening = self.core.wire.open(hop);
+        if let Ok(opened) = timeout(SLOW, &mut opening).await {
+            return opened;
+        }
+        let Some(_slow) = Slow::begin(&self.core) else { return opening.await };
+        opening.await
     }
 
     /// A failure to reach a host is ours while nobody can be reached.
@@ -268,6 +281,16 @@ impl Line {
         After::End(SessionEnd::Unreachable(told.clone()), told)
     }
 
+    /// Sends a letter in as many transactions as the host wants.
+    async fn send_all(&self, talk: &mut dyn Talk, mut letter: Letter, began: Instant) -> Carried {
+        loop {
+            match self.send(talk, letter, began).await {
+                Carried::Again(rest) if talk.is_reusable() => letter = rest,
+                carried => return carried,
+            }
+        }
+    }
+
     /// Sends a letter over a conversation and settles what can be.
     async fn send(&self, talk: &mut dyn Talk, letter: Letter, began: Instant) -> Carried {
         let mut source = match content::open(&self.core, letter.handle.group, &letter.head, talk.path()).await {
@@ -295,7 +318,7 @@ impl Line {
             options: &view.options,
             size_bytes: source.size_bytes(),
             eight_bit: source.is_eight_bit(),
-            now: clock::now(),
+            now: self.core.now(),
         };
         let sent = tokio::select! {
             sent = talk.send(&envelope, &mut source, gate) => Some(sent),
@@ -313,18 +336,15 @@ impl Line {
             return Carried::Stale(letter);
         }
         let mut left = None;
-        let verdicts: Vec<Option<Verdict>> = sent
-            .verdicts
-            .into_iter()
-            .map(|verdict| match settled(verdict) {
-                // The host was lost before the final dot: the next one may take it.
-                verdict if verdict.outcome == Outcome::TemporaryConnection && !reusable => {
-                    left = Some(verdict);
-                    None
-                }
-                verdict => Some(verdict),
-            })
-            .collect();
+        let mut of_recipient = |verdict| match settled(verdict)? {
+            // The host was lost before the final dot: the next one may take it.
+            verdict if verdict.outcome == Outcome::TemporaryConnection && !reusable => {
+                left = Some(verdict);
+                None
+            }
+            verdict => Some(verdict),
+        };
+        let verdicts: Vec<Option<Verdict>> = sent.verdicts.into_iter().map(&mut of_recipient).collect();
         let is_taken = |verdict: &Verdict| matches!(verdict.outcome, Outcome::Delivered { .. });
         let taken = verdicts.iter().flatten().any(is_taken);
         if taken {
@@ -334,7 +354,8 @@ impl Line {
         let rest = letter.settle(began, verdicts).await.letter();
         match (rest, left) {
             (Some(letter), Some(verdict)) => Carried::Left(letter, verdict),
-            _ => Carried::Settled(taken),
+            (Some(letter), None) => Carried::Again(letter),
+            (None, _) => Carried::Settled(taken),
         }
     }
 }
@@ -343,6 +364,23 @@ fn after_host(talk: Box<dyn Talk>, taken: bool, open: &mut Open) -> After {
     *open = Some(talk).filter(|talk| talk.is_reusable());
     // One that has carried all that it may is no loss.
     if open.is_some() || taken { After::On } else { After::lost() }
+}
+
+/// A connection that does not count, for as long as this lives.
+struct Slow<'a>(&'a Core);
+
+impl<'a> Slow<'a> {
+    fn begin(core: &'a Core) -> Option<Self> {
+        let counts_no_more = core.scheduler.lock().slow();
+        core.work.notify_one();
+        counts_no_more.then_some(Self(core))
+    }
+}
+
+impl Drop for Slow<'_> {
+    fn drop(&mut self) {
+        self.0.scheduler.lock().awake();
+    }
 }
 
 /// Resolves when a transaction is to be broken off; never once it has passed its gate.
@@ -358,8 +396,8 @@ async fn broken_off(shutdown: &Shutdown, lease: &Lease, passed: &AtomicBool) {
 
 /// RFC 2852 4.1.4: R, and its time is over.
 fn too_late(letter: &Letter) -> Option<Verdict> {
-    let by = letter.head.view.options.deliver_by.filter(|by| by.or_return && clock::now() >= by.by)?;
-    let late_seconds = clock::now().millis_since(by.by) / 1000;
+    let by = letter.head.view.options.deliver_by.filter(|by| by.or_return && letter.core.now() >= by.by)?;
+    let late_seconds = letter.core.now().millis_since(by.by) / 1000;
     let answer = format!("the time in which it was to be delivered was over {late_seconds} seconds ago");
     Some(letter::ours(Outcome::Permanent, (5, 4, 7), answer))
 }
@@ -376,12 +414,12 @@ fn of_fault(fault: &ContentFault) -> Verdict {
     }
 }
 
-/// What a verdict of the client is to the queue.
-fn settled(verdict: client::Verdict) -> Verdict {
-    match verdict {
+/// What a verdict of the client is to the queue; none: it is to be sent in another transaction.
+fn settled(verdict: client::Verdict) -> Option<Verdict> {
+    Some(match verdict {
         client::Verdict::Settled(outcome) => outcome,
-        client::Verdict::Again => letter::not_tried(1, "the server takes fewer recipients at a time"),
+        client::Verdict::Again => return None,
         client::Verdict::Forbidden => letter::not_tried(1, "the queue did not allow the message's end"),
         client::Verdict::Uncertain(why) => letter::ours(Outcome::Uncertain, (4, 4, 2), why),
-    }
+    })
 }

@@ -6,7 +6,6 @@
 //! the outbound queue, with a null sender of its own. A sender of ours who is gone is told nothing more.
 
 use securanet_gateway::{
-    clock,
     model::{
         Address, ReversePath, StoreError, TenantId,
         account::AccountRef,
@@ -53,7 +52,7 @@ pub(crate) async fn tell_end(core: &Core, queue: &Queue, item: u64) -> Result<()
 /// Tells the sender which recipients still wait.
 pub(crate) async fn tell_delay(core: &Core, queue: &Queue, item: u64) -> Result<(), StoreError> {
     let Some(view) = queue.item(item).await? else { return Ok(()) };
-    let now = clock::now();
+    let now = core.now();
     let is_due = |recipient: &&RecipientView| recipient.delay_due.is_some_and(|due| due <= now) && !is_ended(recipient);
     let due = view.recipients.iter().filter(is_due);
     for telling in tellings(&view.sender, due.map(|recipient| (Notice::Delay, recipient))) {
@@ -162,7 +161,7 @@ async fn compose(
             return Ok(None);
         }
     };
-    let Some(report) = Report::new(view, positions, notice, &core.names, clock::now()) else { return Ok(None) };
+    let Some(report) = Report::new(view, positions, notice, &core.names, core.now()) else { return Ok(None) };
     let original = original(core, queue, view.item).await?;
     let mut sink = core.client.store().put(tenant, Vec::new(), None).await?;
     let written = report.write(original.as_deref(), &mut *sink).await?;

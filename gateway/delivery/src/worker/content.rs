@@ -77,7 +77,8 @@ pub(crate) async fn open(core: &Core, group: GroupId, head: &Head, path: Path) -
         Some(form) => form,
         None => {
             let plan = Arc::new(prepared.scan.plan(path)?);
-            let form = Form { plan, signature: Arc::from(Vec::new()) };
+            let signature = core.signer.sign(&head.view, &content, &plan).await?;
+            let form = Form { plan, signature: signature.into() };
             prepared.forms.lock().push((path, form.clone()));
             form
         }

@@ -18,13 +18,10 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
-use securanet_gateway::{
-    clock,
-    model::{
-        GroupId, StoreError, UnixMillis,
-        outbound::{DueCursor, DueDestination, Place, Schedule, Taken},
-        request::Topic,
-    },
+use securanet_gateway::model::{
+    GroupId, StoreError, UnixMillis,
+    outbound::{DueCursor, DueDestination, Place, Schedule, Taken},
+    request::Topic,
 };
 use tokio::{
     sync::{Notify, mpsc},
@@ -186,13 +183,13 @@ impl Group {
     }
 
     async fn try_look(&mut self) -> Result<Next, StoreError> {
-        let now = clock::now();
+        let now = self.core.now();
         self.timers.begin(now).await?;
         let wants_room = self.bring(now).await?;
         self.let_lease_go();
         let depth = self.queue.depth().await?;
         metric::depth(self.handle.group, &depth, now);
-        let due_in = depth.next_due.map(|due| Duration::from_millis(due.millis_since(clock::now())));
+        let due_in = depth.next_due.map(|due| Duration::from_millis(due.millis_since(self.core.now())));
         let pause = match due_in {
             _ if wants_room || self.timers.is_busy() => PATIENCE,
             Some(due_in) if due_in.is_zero() => PATIENCE / 4,

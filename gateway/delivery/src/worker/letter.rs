@@ -11,12 +11,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use securanet_gateway::{
-    clock,
-    model::{
-        GroupId, StoreError,
-        outbound::{Attempt, ItemView, Notify, Outcome, Place, Schedule, Settlement, Taken},
-    },
+use securanet_gateway::model::{
+    GroupId, StoreError,
+    outbound::{Attempt, ItemView, Notify, Outcome, Place, Schedule, Settlement, Taken},
 };
 use tokio::{
     sync::{OnceCell, mpsc},
@@ -115,7 +112,7 @@ impl Letter {
         let is_loud = !matches!(verdict.outcome, Outcome::Delivered { .. })
             || matches!(taken.recipient.notify, Notify::On { success: true, .. });
         let tried = Attempt {
-            at: clock::now(),
+            at: self.core.now(),
             took_millis,
             outcome: verdict.outcome,
             status: verdict.status,
@@ -170,27 +167,33 @@ fn cut(mut text: String, octets_max: usize) -> String {
 /// Envelopes that were read not long ago.
 #[derive(Default)]
 pub(crate) struct Heads {
-    memory: Mutex<(HashMap<(GroupId, u64), Arc<Head>>, VecDeque<(GroupId, u64)>)>,
+    memory: Mutex<Remembered>,
+}
+
+#[derive(Default)]
+struct Remembered {
+    heads: HashMap<(GroupId, u64), Arc<Head>>,
+    /// Their keys, oldest first.
+    order: VecDeque<(GroupId, u64)>,
 }
 
 impl Heads {
     /// The head of an item; `None` when there is no such item any more.
     pub(crate) async fn of(&self, queue: &Queue, item: u64) -> Result<Option<Arc<Head>>, StoreError> {
         let key = (queue.group(), item);
-        if let Some(head) = self.memory.lock().0.get(&key) {
+        if let Some(head) = self.memory.lock().heads.get(&key) {
             return Ok(Some(head.clone()));
         }
         let Some(view) = queue.envelope(item).await? else { return Ok(None) };
         let head = Arc::new(Head { view: *view, prepared: OnceCell::new() });
         let mut memory = self.memory.lock();
-        let (heads, order) = &mut *memory;
-        if heads.insert(key, head.clone()).is_none() {
-            order.push_back(key);
+        if memory.heads.insert(key, head.clone()).is_none() {
+            memory.order.push_back(key);
         }
-        if order.len() > HEADS_MAX
-            && let Some(oldest) = order.pop_front()
+        if memory.order.len() > HEADS_MAX
+            && let Some(oldest) = memory.order.pop_front()
         {
-            heads.remove(&oldest);
+            memory.heads.remove(&oldest);
         }
         Ok(Some(head))
     }

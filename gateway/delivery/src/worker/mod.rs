@@ -32,6 +32,8 @@ mod schedule;
 mod scheduler;
 mod settings;
 mod settling;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod uplink;
 mod wire;
@@ -41,9 +43,10 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use securanet_gateway::{
     client::StoreClient,
+    clock,
     connection::Shutdown,
     model::{
-        GroupId, ReversePath,
+        GroupId, ReversePath, UnixMillis,
         directory::{DirectoryAnswer, DirectoryQuery},
         outbound::{Taken, WorkerId},
     },
@@ -67,7 +70,7 @@ use self::{
     uplink::{Change, Sign, Uplink},
     wire::{Internet, Wire},
 };
-use crate::{client::Client, metric, report::ReportNames, route::Router};
+use crate::{client::Client, dkim::Signer, metric, report::ReportNames, route::Router};
 
 /// Answers to final dots are waited for so long when the node stops; what is open then is uncertain.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(20);
@@ -87,7 +90,11 @@ struct Parts {
     wire: Arc<dyn Wire>,
     settings: WorkerSettings,
     names: ReportNames,
+    clock: Clock,
 }
+
+/// The wall clock: the queue's times are of the world.
+type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
 
 /// What all tasks of a worker share.
 pub(crate) struct Core {
@@ -95,11 +102,13 @@ pub(crate) struct Core {
     wire: Arc<dyn Wire>,
     settings: WorkerSettings,
     names: ReportNames,
+    clock: Clock,
     worker: WorkerId,
     scheduler: Mutex<Scheduler<Letter, Verdict>>,
     uplink: Mutex<Uplink>,
     schedules: Schedules,
     heads: Heads,
+    signer: Signer,
     shutdown: Shutdown,
     /// A connection may be opened that could not be before.
     work: Notify,
@@ -118,7 +127,7 @@ impl Worker {
         settings: WorkerSettings,
     ) -> Self {
         let wire = Arc::new(Internet::new(router, client));
-        Self { parts: Parts { client: store, wire, settings, names } }
+        Self { parts: Parts { client: store, wire, settings, names, clock: Arc::new(clock::now) } }
     }
 
     /// Works until the node drains, and stops as described in the module's card.
@@ -142,21 +151,27 @@ impl Worker {
 
 impl Core {
     fn new(parts: Parts, shutdown: Shutdown) -> Self {
-        let Parts { client, wire, settings, names } = parts;
+        let Parts { client, wire, settings, names, clock } = parts;
         Self {
             scheduler: Mutex::new(Scheduler::new(settings.limits())),
             uplink: Mutex::new(Uplink::new(Instant::now())),
             schedules: Schedules::new(client.clone()),
             heads: Heads::default(),
+            signer: Signer::new(client.clone()),
             worker: WorkerId(uuid::Uuid::new_v4().into_bytes()),
             client,
             wire,
             settings,
             names,
+            clock,
             shutdown,
             work: Notify::new(),
             room: watch::Sender::new(0),
         }
+    }
+
+    fn now(&self) -> UnixMillis {
+        (self.clock)()
     }
 
     /// How many shard groups there are; `None` when the node drains before the directory says so.

@@ -3,7 +3,9 @@
 //! Recipients are *claimed* before they are taken from the queue, so that all groups together never bring more than the
 //! memory's bound; a claim ends when its recipient is settled. Destinations that may be spoken to stand in one line and
 //! take turns. What limits connections is, in this order: the bound of the process (of which destinations that
-//! failed last get a quarter), the destination's own pace, and the rate limits.
+//! failed last get a quarter), the destination's own pace, and the rate limits. A connection that has waited long for its
+//! host's first word does not count: another may be opened in its place, up to as many again. So hosts that take
+//! connections and never speak cannot use up the bound.
 //!
 //! Nothing is here that the queue does not have: dropping it all loses nothing but the attempts that have not begun.
 //!
@@ -56,6 +58,8 @@ pub(crate) struct Scheduler<T, V> {
     suspects_in_hand: usize,
     sessions: usize,
     suspect_sessions: usize,
+    /// Connections that wait for a host that does not answer; not among `sessions`.
+    slow: usize,
     /// Which destinations' open connections count as suspects' (they did when they were opened).
     opened_as_suspect: BTreeMap<Arc<str>, usize>,
     next_message: Option<Instant>,
@@ -83,6 +87,7 @@ impl<T, V: Clone> Scheduler<T, V> {
             suspects_in_hand: 0,
             sessions: 0,
             suspect_sessions: 0,
+            slow: 0,
             opened_as_suspect: BTreeMap::new(),
             next_message: None,
             starved: false,
@@ -264,6 +269,23 @@ impl<T, V: Clone> Scheduler<T, V> {
         let destination = self.destination(now, name);
         destination.idle = if waits { destination.idle + 1 } else { destination.idle.saturating_sub(1) };
         destination.wake.clone()
+    }
+
+    /// A connection has waited long for its host: it counts no more, as long as there are not too many such. Whether it
+    /// is so; [`Self::awake`] ends that.
+    pub(crate) fn slow(&mut self) -> bool {
+        let counts_no_more = self.slow < self.limits.sessions_max;
+        if counts_no_more {
+            self.slow += 1;
+            self.sessions = self.sessions.saturating_sub(1);
+        }
+        counts_no_more
+    }
+
+    /// A slow connection counts again: its host has answered, or failed.
+    pub(crate) fn awake(&mut self) {
+        self.slow = self.slow.saturating_sub(1);
+        self.sessions += 1;
     }
 
     /// Leaves a letter that was not tried to the destination's other connections; gives it back when there is none.

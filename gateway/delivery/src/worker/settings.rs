@@ -10,7 +10,7 @@ use super::scheduler::Limits;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerSettings {
-    /// Connections at a time. Default 500; 1 to 10,000.
+    /// Connections at a time, and up to as many again that wait for hosts that do not answer. Default 500; 1 to 10,000.
     pub connections_max: usize,
     /// Connections at a time to one destination, reached one by one. Default 20; 1 to 1,000.
     pub connections_per_destination_max: usize,

@@ -63,6 +63,22 @@ fn all_connections_together_are_bounded() {
 }
 
 #[test]
+fn hosts_that_do_not_speak_cannot_use_up_the_bound() {
+    let now = Instant::now();
+    let mut scheduler = Plain::new(limits());
+    for number in 0..30 {
+        bring(&mut scheduler, now, &format!("{number}.example"), number..number + 1);
+    }
+    assert_eq!(start_all(&mut scheduler, now).len(), 8);
+    assert!((0..8).all(|_| scheduler.slow()));
+    assert_eq!(start_all(&mut scheduler, now).len(), 8, "others in their place");
+    assert!(!scheduler.slow(), "as many again, and no more");
+    scheduler.awake();
+    assert_eq!(scheduler.sessions(), 9, "one that answers after all is not closed for it");
+    assert_eq!(start_all(&mut scheduler, now), []);
+}
+
+#[test]
 fn those_that_failed_last_get_a_quarter() {
     let now = Instant::now();
     let mut scheduler = Plain::new(limits());

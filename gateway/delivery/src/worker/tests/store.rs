@@ -1,0 +1,242 @@
+//! A store of one shard group in memory that runs the real engine on the test's clock.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use securanet_engine::Space;
+use securanet_gateway::{
+    model::{
+        AccountId, Address, Answer, Command, DomainId, EmailId, Epoch, Execute, GroupId, KeyedHash, Query, Reply,
+        RequestId, StoreError, TenantId, Token, UnixMillis,
+        account::AccountRef,
+        content::{Ingested, NewMessage, Sealed},
+        directory::{Cluster, DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
+        outbound::{OutboundCommand, OutboundReply},
+        policy,
+        request::{Proposal, Topic},
+    },
+    store::{BoxFuture, Content, ContentSink, Executed, Store},
+};
+use securanet_kv::{Durability, KeyValue, memory::MemoryStore};
+use tokio::{sync::watch, time::Instant};
+
+use super::{super::Clock, GROUP};
+
+/// The message that every item has.
+const MESSAGE: &[u8] = b"From: ann@example.org\r\nSubject: hello\r\n\r\nIt works.\r\n";
+const START: UnixMillis = UnixMillis::new(1_700_000_000_000);
+
+pub(super) struct EngineStore {
+    group: Mutex<MemoryStore>,
+    began: Instant,
+    watches: Mutex<BTreeMap<Topic, watch::Sender<u64>>>,
+    available: AtomicBool,
+    commands: AtomicU64,
+    written: Arc<Mutex<Vec<String>>>,
+}
+
+const SPACE: Space = Space { group: GROUP, generation: 0 };
+
+/// What carries [`MESSAGE`].
+pub(super) fn message() -> NewMessage {
+    NewMessage {
+        size_bytes: MESSAGE.len() as u64,
+        recipe: Sealed::plain(1, Vec::new()),
+        blobs: Vec::new(),
+        summary: Sealed::plain(1, Vec::new()),
+        thread_keys: Vec::new(),
+        internal_date: None,
+    }
+}
+
+impl EngineStore {
+    pub(super) fn new() -> Self {
+        Self {
+            group: Mutex::new(MemoryStore::new()),
+            began: Instant::now(),
+            watches: Mutex::default(),
+            available: AtomicBool::new(true),
+            commands: AtomicU64::new(0),
+            written: Arc::default(),
+        }
+    }
+
+    fn now(&self) -> UnixMillis {
+        START.plus_millis(u64::try_from(self.began.elapsed().as_millis()).unwrap())
+    }
+
+    /// The clock of this store's world.
+    pub(super) fn clock(self: &Arc<Self>) -> Clock {
+        let store = self.clone();
+        Arc::new(move || store.now())
+    }
+
+    /// Whether it commits and answers.
+    pub(super) fn set_available(&self, available: bool) {
+        self.available.store(available, Ordering::SeqCst);
+    }
+
+    /// Commands committed so far.
+    pub(super) fn commands(&self) -> u64 {
+        self.commands.load(Ordering::SeqCst)
+    }
+
+    /// Messages that were taken in, as text.
+    pub(super) fn written(&self) -> Vec<String> {
+        self.written.lock().clone()
+    }
+
+    /// Commits one command.
+    pub(super) async fn command(&self, command: OutboundCommand) -> OutboundReply {
+        let request = RequestId::new(uuid::Uuid::new_v4().into_bytes());
+        let commands = vec![Command::Outbound(command)];
+        let execute = Execute { group: GROUP, request, deadline: self.now(), commands };
+        match self.execute(execute).await.unwrap().replies.pop() {
+            Some(Reply::Outbound(reply)) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let available = self.available.load(Ordering::SeqCst);
+        if available { Ok(()) } else { Err(StoreError::Unavailable("no quorum".to_owned())) }
+    }
+
+    fn apply(&self, mut request: Execute) -> Vec<Reply> {
+        // Deadlines are of the wall clock, which does not know this world's time.
+        request.deadline = self.now().plus_millis(30_000);
+        self.commands.fetch_add(1, Ordering::SeqCst);
+        let group = self.group.lock();
+        let proposal = Proposal { stamp: self.now(), requests: vec![request] };
+        let mut applied = securanet_engine::apply(&*group, SPACE, &proposal).unwrap();
+        group.write(applied.batch, Durability::Volatile).unwrap();
+        drop(group);
+        for topic in applied.touched {
+            self.sender(topic).send_modify(|times| *times += 1);
+        }
+        applied.replies.remove(0)
+    }
+
+    fn sender(&self, topic: Topic) -> watch::Sender<u64> {
+        self.watches.lock().entry(topic).or_insert_with(|| watch::Sender::new(0)).clone()
+    }
+
+    fn directory(&self, query: &DirectoryQuery) -> DirectoryAnswer {
+        match query {
+            DirectoryQuery::Cluster => DirectoryAnswer::Cluster(Some(Cluster {
+                id: [0; 16],
+                content_key: [0; 32],
+                login_key: [0; 32],
+                shards: 1,
+            })),
+            DirectoryQuery::Policy(key, _) => {
+                let value = policy::find(key).map(|policy| (policy.default.to_owned(), None));
+                DirectoryAnswer::Policy(value)
+            }
+            DirectoryQuery::DkimKeys(_) => DirectoryAnswer::DkimKeys(Vec::new()),
+            DirectoryQuery::Resolve(address) if address.domain().as_str() == "example.org" => {
+                DirectoryAnswer::Resolution(Resolution::Local(vec![local(address)]))
+            }
+            DirectoryQuery::Resolve(_) => DirectoryAnswer::Resolution(Resolution::Foreign),
+            other => panic!("a question that no worker asks: {other:?}"),
+        }
+    }
+}
+
+fn local(address: &Address) -> LocalRecipient {
+    LocalRecipient {
+        account: AccountId::new(7),
+        tenant: TenantId::new(1),
+        domain: DomainId::new(1),
+        group: GROUP,
+        epoch: Epoch::new(1),
+        address: address.clone(),
+        folder: None,
+    }
+}
+
+impl Store for EngineStore {
+    fn execute(&self, request: Execute) -> BoxFuture<'_, Result<Executed, StoreError>> {
+        Box::pin(async move {
+            self.check()?;
+            Ok(Executed { replies: self.apply(request), index: 1 })
+        })
+    }
+
+    fn query(&self, group: GroupId, query: Query, _: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
+        Box::pin(async move {
+            self.check()?;
+            match query {
+                Query::Directory(query) if group == GroupId::DIRECTORY => Ok(Answer::Directory(self.directory(&query))),
+                query => Ok(securanet_engine::answer(&*self.group.lock(), SPACE, &query).unwrap()),
+            }
+        })
+    }
+
+    fn watch(&self, topic: Topic) -> watch::Receiver<u64> {
+        self.sender(topic).subscribe()
+    }
+
+    fn put(&self, _: TenantId, _: Vec<u8>, _: Option<u64>) -> BoxFuture<'_, Result<Box<dyn ContentSink>, StoreError>> {
+        Box::pin(async {
+            self.check()?;
+            Ok(Box::new(Sink { text: Vec::new(), written: self.written.clone() }) as Box<dyn ContentSink>)
+        })
+    }
+
+    fn open(&self, _: GroupId, _: AccountRef, _: EmailId) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
+        Box::pin(async { Err(StoreError::NotFound) })
+    }
+
+    fn open_outbound(&self, _: GroupId, _: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
+        Box::pin(async {
+            self.check()?;
+            Ok(Box::new(Fixed) as Box<dyn Content>)
+        })
+    }
+
+    fn accepting(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+struct Sink {
+    text: Vec<u8>,
+    written: Arc<Mutex<Vec<String>>>,
+}
+
+impl ContentSink for Sink {
+    fn write<'a>(&'a mut self, bytes: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.text.extend_from_slice(bytes);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Ingested, StoreError>> {
+        self.written.lock().push(String::from_utf8_lossy(&self.text).into_owned());
+        Box::pin(async {
+            let repeat_key = KeyedHash([0; 16]);
+            Ok(Ingested { message: message(), received_count: 0, repeat_key, message_id: None, lease_until: START })
+        })
+    }
+}
+
+struct Fixed;
+
+impl Content for Fixed {
+    fn size_bytes(&self) -> u64 {
+        MESSAGE.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, StoreError>> {
+        let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+        Box::pin(async move { Ok(Bytes::from_static(&MESSAGE[range])) })
+    }
+}

@@ -1,0 +1,250 @@
+//! A world for the worker: what each destination does, and what it has seen.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use securanet_gateway::{
+    model::{Address, ReversePath, outbound::Outcome},
+    store::BoxFuture,
+};
+use tokio::time::sleep;
+
+use super::super::{
+    attempt::Gate,
+    wire::{Talk, Wire},
+};
+use crate::{
+    client::{Envelope, Octets, OpenFailure, RecipientOutcome, Sent, Stage, Verdict},
+    dns::DnsFailure,
+    outgoing::Path,
+    route::{Hop, RouteFailure, TlsDemand},
+};
+
+/// What a destination does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Act {
+    /// Takes everything.
+    Take,
+    /// Takes it, the body so slowly.
+    TakeSlowly(Duration),
+    /// Takes it and answers the final dot after so long.
+    AnswerSlowly(Duration),
+    /// Takes a message and closes the connection when nobody looks.
+    TakeThenDie,
+    /// Takes it and breaks off instead of answering.
+    LoseAfterDot,
+    /// 450.
+    Defer,
+    /// 550.
+    Refuse,
+    /// Its host refuses connections.
+    Refused,
+    /// Its host gives no sign of life, which is clear after half a minute.
+    Silent,
+    /// Its host accepts and says nothing for five minutes.
+    Hang,
+    /// No name can be resolved: our fault.
+    ResolverDead,
+}
+
+type Acts = dyn Fn(&str) -> Act + Send + Sync;
+
+pub(super) struct World {
+    acts: Mutex<Arc<Acts>>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    taken: Mutex<Vec<Vec<String>>>,
+    opened: AtomicUsize,
+    probed: AtomicUsize,
+    broken_off: AtomicUsize,
+}
+
+impl World {
+    pub(super) fn new(acts: impl Fn(&str) -> Act + Send + Sync + 'static) -> Self {
+        Self { acts: Mutex::new(Arc::new(acts)), seen: Arc::default() }
+    }
+
+    /// From now on it does this.
+    pub(super) fn act(&self, acts: impl Fn(&str) -> Act + Send + Sync + 'static) {
+        *self.acts.lock() = Arc::new(acts);
+    }
+
+    /// The recipients of each message that remotes have.
+    pub(super) fn taken(&self) -> Vec<Vec<String>> {
+        self.seen.taken.lock().clone()
+    }
+
+    /// Connections tried.
+    pub(super) fn opened(&self) -> usize {
+        self.seen.opened.load(Ordering::SeqCst)
+    }
+
+    /// Probes.
+    pub(super) fn probed(&self) -> usize {
+        self.seen.probed.load(Ordering::SeqCst)
+    }
+
+    /// Transactions that were broken off before their end.
+    pub(super) fn broken_off(&self) -> usize {
+        self.seen.broken_off.load(Ordering::SeqCst)
+    }
+
+    fn of(&self, destination: &str) -> Act {
+        let acts = self.acts.lock().clone();
+        acts(destination)
+    }
+
+    async fn reach(&self, hop: &Hop) -> Result<Act, OpenFailure> {
+        let act = self.of(&hop.name);
+        match act {
+            Act::Refused => Err(OpenFailure::of_test(&hop.name, Stage::Connect, "connection refused")),
+            Act::Silent => {
+                sleep(Duration::from_secs(30)).await;
+                Err(OpenFailure::of_test(&hop.name, Stage::Connect, "timed out"))
+            }
+            Act::Hang => {
+                sleep(Duration::from_secs(300)).await;
+                Err(OpenFailure::of_test(&hop.name, Stage::Greeting, "no word for 300 s"))
+            }
+            act => Ok(act),
+        }
+    }
+}
+
+impl Wire for World {
+    fn destination_of(&self, _: &ReversePath, recipient: &Address) -> String {
+        recipient.domain().as_str().to_owned()
+    }
+
+    fn route<'a>(&'a self, destination: &'a str, _: bool) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>> {
+        Box::pin(async move {
+            if self.of(destination) == Act::ResolverDead {
+                return Err(DnsFailure::ResolverDead("no answer".to_owned()).into());
+            }
+            Ok(vec![Hop {
+                name: destination.to_owned(),
+                addresses: vec!["192.0.2.1:25".parse().unwrap()],
+                tls: TlsDemand::Never,
+                implicit_tls: false,
+                auth: None,
+                route: None,
+                source_addresses: Vec::new(),
+                helo_name: None,
+                tls_reason: None,
+            }])
+        })
+    }
+
+    fn open<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<Box<dyn Talk>, OpenFailure>> {
+        self.seen.opened.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            let act = self.reach(hop).await?;
+            let remote = Remote { act, seen: self.seen.clone(), used: 0, lost: AtomicBool::new(false) };
+            Ok(Box::new(remote) as Box<dyn Talk>)
+        })
+    }
+
+    fn probe<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<(), OpenFailure>> {
+        self.seen.probed.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move { self.reach(hop).await.map(drop) })
+    }
+}
+
+struct Remote {
+    act: Act,
+    seen: Arc<Seen>,
+    used: usize,
+    lost: AtomicBool,
+}
+
+/// Counts a transaction as broken off unless it came to its end.
+struct UnderWay(Option<Arc<Seen>>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(seen) = &self.0 {
+            seen.broken_off.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+fn outcome(outcome: Outcome, status: (u8, u16, u16), answer: &str) -> Verdict {
+    Verdict::Settled(RecipientOutcome {
+        outcome,
+        status,
+        host: Some("mx [192.0.2.1]:25".to_owned()),
+        tls: None,
+        answer: answer.to_owned(),
+        answer_is_remote: true,
+    })
+}
+
+impl Talk for Remote {
+    fn path(&self) -> Path {
+        Path { eight_bit_mime: true, smtp_utf8: true }
+    }
+
+    fn send<'a>(
+        &'a mut self,
+        envelope: &'a Envelope<'a>,
+        content: &'a mut dyn Octets,
+        gate: Gate,
+    ) -> BoxFuture<'a, Sent> {
+        Box::pin(async move {
+            let count = envelope.recipients.len();
+            let all = |verdict: Verdict| Sent { verdicts: vec![verdict; count], stale: false };
+            self.used += 1;
+            if self.act == Act::TakeThenDie && self.used > 1 {
+                self.lost.store(true, Ordering::SeqCst);
+                let lost = outcome(Outcome::TemporaryConnection, (4, 4, 2), "connection closed");
+                return Sent { stale: true, ..all(lost) };
+            }
+            match self.act {
+                Act::Defer => return all(outcome(Outcome::TemporaryAnswer, (4, 2, 1), "450 4.2.1 come back later")),
+                Act::Refuse => return all(outcome(Outcome::Permanent, (5, 1, 1), "550 5.1.1 no such user")),
+                _ => {}
+            }
+            let mut under_way = UnderWay(Some(self.seen.clone()));
+            while content.next().await.unwrap().is_some() {}
+            if let Act::TakeSlowly(time) = self.act {
+                sleep(time).await;
+            }
+            let may = gate.pass((0..count).collect()).await;
+            if may.contains(&false) {
+                self.lost.store(true, Ordering::SeqCst);
+                let held_back = outcome(Outcome::NotTried { again_after: 1 }, (4, 3, 0), "held back");
+                let verdict = |may: &bool| if *may { held_back.clone() } else { Verdict::Forbidden };
+                return Sent { verdicts: may.iter().map(verdict).collect(), stale: false };
+            }
+            under_way.0 = None;
+            let recipients = envelope.recipients.iter().map(|recipient| recipient.address.to_string());
+            self.seen.taken.lock().push(recipients.collect());
+            match self.act {
+                Act::AnswerSlowly(time) => sleep(time).await,
+                Act::LoseAfterDot => {
+                    self.lost.store(true, Ordering::SeqCst);
+                    return all(Verdict::Uncertain("closed after the final dot".to_owned()));
+                }
+                _ => {}
+            }
+            all(outcome(Outcome::Delivered { notifies: false }, (2, 0, 0), "250 2.0.0 queued"))
+        })
+    }
+
+    fn is_reusable(&self) -> bool {
+        !self.lost.load(Ordering::SeqCst)
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+}

@@ -99,7 +99,7 @@ pub(crate) async fn demo(directory: &Path, send: bool) -> anyhow::Result<()> {
         .await
         .context("the demo could not start; if its ports are taken, change them in its node.toml")?;
     let passwords = accounts(&file, &directory).await?;
-    tell(&directory, &passwords);
+    tell(&directory, &passwords, send);
     node.until_stopped().await
 }
 
@@ -164,7 +164,7 @@ async fn ensure_account(api: &AdminApi, directory: &Path, address: &str, name: &
     Ok(password)
 }
 
-fn tell(directory: &Path, passwords: &[(String, String)]) {
+fn tell(directory: &Path, passwords: &[(String, String)], send: bool) {
     let (ann, ann_password) = &passwords[0];
     let (bob, _) = &passwords[1];
     let folder = directory.display();
@@ -173,6 +173,14 @@ fn tell(directory: &Path, passwords: &[(String, String)]) {
         println!("  {address:<20} password {password}");
     }
     let Ports { smtp, submissions, imaps, pop3s, .. } = PORTS;
+    let leaving = if send {
+        "Mail to others leaves for the world, by the DNS.".to_owned()
+    } else {
+        format!(
+            "Mail to others goes nowhere but to {DEMO_SINK}: listen there to see it, or watch it wait with `securanet queue\n\
+             list --config {folder}/node.toml`. It leaves for the world when the demo is started with --send."
+        )
+    };
     println!(
         "\nSend a message and read it:\n\
          \n  printf 'From: {bob}\\r\\nTo: {ann}\\r\\nSubject: hello\\r\\n\\r\\nIt works.\\r\\n' |\n    \
@@ -181,6 +189,7 @@ fn tell(directory: &Path, passwords: &[(String, String)]) {
          \n  curl -sS --cacert {folder}/tls/ca.pem -u {ann}:{ann_password} pop3s://localhost:{pop3s}/1\n\
          \nIn a mail program: account {ann}, incoming IMAP, server localhost, port {imaps}, SSL/TLS, normal password;\n\
          outgoing SMTP, server localhost, port {submissions}, SSL/TLS, the same; trust {folder}/tls/ca.pem.\n\
+         \n{leaving}\n\
          \nLook after it:\n\
          \n  securanet status --config {folder}/node.toml\n  curl -s http://127.0.0.1:{}/metrics\n\
          \nCtrl-C drains and stops.\n",

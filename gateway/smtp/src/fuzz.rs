@@ -3,9 +3,13 @@
 
 use securanet_gateway::listener::BareNewline;
 
-use crate::grammar::{
-    Command, ContentScanner, DataFault, Scan,
-    command::{self, AUTH_LINE_OCTETS_MAX},
+use crate::{
+    grammar::{
+        Command, ContentScanner, DataFault, Scan,
+        command::{self, AUTH_LINE_OCTETS_MAX},
+        mailboxes,
+    },
+    submission::header::{Additions, Collector, Header},
 };
 
 /// A command line: what parses can be written into a header field and into a reply without breaking it.
@@ -85,6 +89,61 @@ pub fn fuzz_content(data: &[u8]) {
     assert_eq!(used, expect.used);
     assert_eq!(fault, expect.fault);
     assert!(fault.is_some() || content == expect.content, "{}", wire.escape_ascii());
+}
+
+/// The value of a From field: each address that is found is one, and is found again where it stands alone.
+///
+/// # Panics
+/// When an invariant does not hold.
+pub fn fuzz_mailboxes(data: &[u8]) {
+    let Ok(found) = mailboxes::parse(data) else { return };
+    for address in found {
+        let alone = format!("<{address}>");
+        assert_eq!(mailboxes::parse(alone.as_bytes()), Ok(vec![address]), "{alone} in {}", data.escape_ascii());
+    }
+}
+
+/// A submitted message, whose first octet chooses how it is split: its header is the same however it is, a header
+/// that was completed needs nothing more, its hidden recipients are gone, and its authors are the same.
+///
+/// # Panics
+/// When an invariant does not hold.
+pub fn fuzz_header(data: &[u8]) {
+    let [step, data @ ..] = data else { return };
+    // As the scanner gives it: lines end with CRLF.
+    let lines = data.split(|&octet| octet == b'\n');
+    let lines: Vec<Vec<u8>> =
+        lines.map(|line| line.iter().copied().filter(|&octet| octet != b'\r').collect()).collect();
+    let message = lines.join(&b"\r\n"[..]);
+    let (header, rest) = collect(&message, usize::from(*step).max(1));
+    let complete = |header: &Header, rest: &[u8]| [header.complete(&Additions::default()), rest.to_vec()].concat();
+    let once = complete(&header, &rest);
+    let (whole, whole_rest) = collect(&message, message.len().max(1));
+    assert_eq!(once, complete(&whole, &whole_rest), "{}", message.escape_ascii());
+    let (again, again_rest) = collect(&once, once.len());
+    assert_eq!(once, complete(&again, &again_rest), "{}", message.escape_ascii());
+    if let Ok(facts) = header.facts() {
+        let after = again.facts().map(|facts| (facts.from, facts.sender, facts.has_date, facts.has_message_id));
+        assert_eq!(after, Ok((facts.from, facts.sender, facts.has_date, facts.has_message_id)));
+    }
+    let end = once.windows(4).position(|window| window == b"\r\n\r\n");
+    let end = end.filter(|_| !once.starts_with(b"\r\n")).unwrap_or(0);
+    let is_hidden = |line: &[u8]| line.to_ascii_lowercase().starts_with(b"bcc:");
+    assert!(!once[..end].split(|&octet| octet == b'\n').any(is_hidden), "{}", once.escape_ascii());
+}
+
+fn collect(message: &[u8], step: usize) -> (Header, Vec<u8>) {
+    let mut collector = Collector::default();
+    let mut pieces = message.chunks(step);
+    for piece in pieces.by_ref() {
+        match collector.push(piece) {
+            Ok(Some(header)) => return (header, pieces.flatten().copied().collect()),
+            Ok(None) => {}
+            // Too long: what came of it so far is looked at all the same.
+            Err(_) => break,
+        }
+    }
+    (collector.finish(), Vec::new())
 }
 
 struct Reading {
@@ -188,6 +247,42 @@ mod tests {
             parsed += usize::from(command::parse(&data).is_ok());
         }
         assert!((500..7500).contains(&parsed), "mutations reach both sides: {parsed} of 8000 parsed");
+    }
+
+    #[test]
+    fn authors_are_found_or_refused_whatever_is_written() {
+        let seeds: [&[u8]; 5] = [
+            b"Ann Lee <ann@example.org>, \"Bob, B.\" <bob@example.org>",
+            b"A Group:Ed <joe@where.test>,joe@where.test;",
+            b"Pete(A nice \\) chap) <pete(his account)@silly.test(his host)>",
+            b"=?utf-8?q?J=C3=B6rg?=\r\n <@a.example,@b.example:joerg@example.org>",
+            "Jörg <\"jörg x\"@bücher.example>".as_bytes(),
+        ];
+        let alphabet: [&[u8]; 14] =
+            [b"<", b">", b"@", b"\"", b"\\", b" ", b",", b";", b":", b"(", b")", b"[", b"]", b"\0"];
+        let mut random = Random(0x5eed_0003);
+        let mut parsed = 0;
+        for round in 0..20_000 {
+            let data = random.mutate(seeds[round % seeds.len()], &alphabet);
+            fuzz_mailboxes(&data);
+            parsed += usize::from(mailboxes::parse(&data).is_ok());
+        }
+        assert!((2000..18_000).contains(&parsed), "mutations reach both sides: {parsed} of 20000 parsed");
+    }
+
+    #[test]
+    fn a_header_is_completed_the_same_however_it_is_split() {
+        let seeds: [&[u8]; 4] = [
+            b"\x01From: ann@example.org\nBcc: x@y.example,\n z@y.example\nDate: x\n\nBcc: body\n",
+            b"\x03From ann Mon Nov 23\nFrom:\nSender: a@b.example\nno field\n\n",
+            b"\x07\nbody",
+            b"\x02Subject: a\n b\nBCC : x\n\n",
+        ];
+        let alphabet: [&[u8]; 8] = [b"\n", b"\n\n", b":", b" ", b"Bcc:", b"From:", b"\n\t", b"From "];
+        let mut random = Random(0x5eed_0004);
+        for round in 0..10_000 {
+            fuzz_header(&random.mutate(seeds[round % seeds.len()], &alphabet));
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The plan as a table: who is addressed, and which commands go to which group.
 
 use securanet_gateway::model::{
-    Address, DomainId, EmailId, Epoch, MailboxId, Uid, UnixMillis, content::NewMessage, outbound::Notify,
+    Address, DomainId, EmailId, Epoch, MailboxId, Uid, UnixMillis,
+    content::NewMessage,
+    outbound::{Notify, Origin},
 };
 
 use super::*;
@@ -61,9 +63,28 @@ fn plan(envelope: &Envelope, separate: bool) -> Plan {
 /// A plan as text: `group: command rule accounts`, one line per command.
 #[track_caller]
 fn check(recipients: &[(&str, &[LocalRecipient])], separate: bool, expect: &[&str]) {
-    let ids = |to: &[DeliverTo]| to.iter().map(|to| to.account.id.to_string()).collect::<Vec<_>>().join(" ");
+    check_envelope(&envelope(recipients), separate, expect);
+}
+
+fn ids(to: &[DeliverTo]) -> String {
+    to.iter().map(|to| to.account.id.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// What an acceptance has for mailboxes and for the world.
+fn accepted(acceptance: &Acceptance) -> String {
+    let of_accounts = |fan_out: &FanOut| {
+        fan_out.targets.iter().map(|target| format!("{}({}) ", target.group, ids(&target.to))).collect::<String>()
+    };
+    let outbound = acceptance.outbound.as_ref().unwrap();
+    let outside: Vec<_> = outbound.recipients.iter().map(|recipient| recipient.address.to_string()).collect();
+    let accounts = acceptance.fan_out.as_ref().map(of_accounts).unwrap_or_default();
+    format!("accept {accounts}and {}", outside.join(" "))
+}
+
+#[track_caller]
+fn check_envelope(envelope: &Envelope, separate: bool, expect: &[&str]) {
     let mut lines = Vec::new();
-    for request in plan(&envelope(recipients), separate).requests {
+    for request in plan(envelope, separate).requests {
         for command in &request.commands {
             let text = match command {
                 Command::Deliver(deliver) => format!("deliver {:?} {}", deliver.quota, ids(&deliver.to)),
@@ -71,6 +92,7 @@ fn check(recipients: &[(&str, &[LocalRecipient])], separate: bool, expect: &[&st
                     let target = |target: &FanOutTarget| format!("{}({})", target.group, ids(&target.to));
                     format!("fan out {}", fan_out.targets.iter().map(target).collect::<Vec<_>>().join(" "))
                 }
+                Command::Outbound(OutboundCommand::Accept(acceptance)) => accepted(acceptance),
                 other => format!("{other:?}"),
             };
             lines.push(format!("{}: {text}", request.group));
@@ -107,6 +129,53 @@ fn each_tenant_has_its_own_content_and_all_are_committed_together() {
     let [a, b, c] = [account(1, 4, 1), account(2, 4, 9), account(3, 2, 9)];
     check(&[("list@example.org", &[a.clone(), b.clone()])], false, &["4: deliver Admitted 1", "4: deliver Admitted 2"]);
     check(&[("list@example.org", &[a, b, c])], false, &["4: fan out 4(1)", "4: fan out 4(2) 2(3)"]);
+}
+
+/// An envelope that an account of tenant 1 in group 4 submits; a recipient without accounts is in the world.
+fn submitted(recipients: &[(&str, &[LocalRecipient])]) -> Envelope {
+    let mut envelope = Envelope::new(MailFrom::new(ReversePath::Null));
+    let origin = Origin::Account(AccountId::new(9));
+    envelope.outlet = Some(Outlet { group: GroupId::new(4), tenant: TenantId::new(1), origin });
+    for (text, accounts) in recipients {
+        let address = Address::parse(text).unwrap();
+        let destination = address.domain().as_str().to_owned();
+        let recipient = ForwardPath::Address(address);
+        let rcpt = RcptTo { recipient, has_utf8: false, notify: Notify::Default, original: None };
+        let local = Accepted::Local { accounts: accounts.to_vec(), role: false };
+        let accepted = if accounts.is_empty() { Accepted::Outside { destination } } else { local };
+        envelope.add(rcpt, accepted).unwrap();
+    }
+    envelope
+}
+
+#[test]
+fn recipients_in_the_world_make_all_of_it_one_acceptance_in_the_submitters_group() {
+    let [here, there, foreign] = [account(1, 4, 1), account(2, 2, 1), account(3, 2, 9)];
+    let world: &[LocalRecipient] = &[];
+    check_envelope(&submitted(&[("a@b.example", world)]), false, &["4: accept and a@b.example"]);
+    let list = [there.clone(), here.clone()];
+    let recipients = [("a@b.example", world), ("list@example.org", &list), ("A@B.example", world)];
+    check_envelope(&submitted(&recipients), false, &["4: accept 2(2) 4(1) and a@b.example"]);
+    let envelope = submitted(&[("a@b.example", world), ("x@example.net", std::slice::from_ref(&foreign))]);
+    check_envelope(&envelope, false, &["4: fan out 2(3)", "4: accept and a@b.example"]);
+    assert!(plan(&envelope, false).in_order);
+    let alone = submitted(&[("x@example.org", std::slice::from_ref(&there))]);
+    check_envelope(&alone, false, &["2: deliver Enforced 2"]);
+}
+
+#[test]
+fn the_world_has_a_fate_of_its_own() {
+    let world: &[LocalRecipient] = &[];
+    let here = [account(1, 4, 1)];
+    let plan = plan(&submitted(&[("a@b.example", world), ("x@example.org", &here), ("c@d.example", world)]), false);
+    assert_eq!(plan.by_recipient, [vec![1], vec![0], vec![1]]);
+    let done = |reply| Ok(Executed { replies: vec![StoreReply::Outbound(reply)], index: 1 });
+    let accepted = [done(OutboundReply::Accepted { item: Some(1) })];
+    assert!(plan.fates(&accepted).iter().all(|fate| *fate == Fate::Kept { repeat: false }));
+    assert!(plan.requests[0].is_kept(&accepted[0]));
+    let full = [done(OutboundReply::WindowFull(GroupId::new(2)))];
+    assert!(plan.fates(&full).iter().all(|fate| matches!(fate, Fate::Later(_))));
+    assert!(!plan.requests[0].is_kept(&full[0]));
 }
 
 #[test]

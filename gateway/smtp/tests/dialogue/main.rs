@@ -10,6 +10,7 @@ mod bounds;
 mod delivery;
 mod lmtp;
 mod recipients;
+mod relay;
 mod rfc3030;
 mod rfc3207;
 mod rfc5321;

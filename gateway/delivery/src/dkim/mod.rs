@@ -4,6 +4,7 @@
 //! of the author's domain signs, RSA and Ed25519 side by side. Verifying is not done here.
 
 mod canonical;
+pub(crate) mod fuzz;
 mod header;
 mod signature;
 mod signer;

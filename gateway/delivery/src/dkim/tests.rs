@@ -36,7 +36,7 @@ use tokio::sync::watch;
 use super::{DomainKey, Signer, header::fields, sign, signature::signed_octets};
 use crate::outgoing::{
     Outgoing,
-    harness::{Message, NARROW, WIDE, leaves, scanned},
+    harness::{Message, NARROW, WIDE, leaves, mutated, scanned},
 };
 
 const RSA: DkimAlgorithm = DkimAlgorithm::RsaSha256;
@@ -352,4 +352,14 @@ async fn active_keys_of_the_author_or_its_parent_sign() {
     directory.keys.lock().unwrap()[0].private = PrivateKey::new(vec![1]);
     directory.changes.send_replace(2);
     assert_eq!(signers(&signer, account(), "ann@example.org").await.len(), 0, "mail leaves with a broken key too");
+}
+
+#[test]
+fn headers_and_bodies_of_any_shape_are_hashed_alike() {
+    let seeds: [&[u8]; 3] = [
+        b"\x01From: Ann <ann@example.org>, \"b\" <b@example.org>\r\nSubject:  a \t b\r\n\t c \r\nTo :x\r\n\r\n",
+        b"\x07 a  b\t\r\n\r\n \r\nc \r\n\r\n\r\n",
+        b"\x03From: friends: a@example.org, b@example.org;\r\nfrom: x\r\n",
+    ];
+    mutated(&seeds, 8000, crate::fuzz::fuzz_dkim);
 }

@@ -99,3 +99,37 @@ pub(crate) fn leaves(message: &[u8], path: Path) -> Vec<u8> {
     assert!(plan.mend_line_ends || out.len() as u64 <= about + 2, "{} octets, said {about}", out.len());
     out
 }
+
+/// Feeds mutations of the seeds, the same ones each time.
+pub(crate) fn mutated(seeds: &[&[u8]], rounds: u32, entry: impl Fn(&[u8])) {
+    const SPECIAL: &[u8] = b"\0\r\n\t -.:;=/+\"\\()<>@bsA\xff\xc3\xbc";
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below.max(1) as u64).unwrap()
+    };
+    for _ in 0..rounds {
+        let mut data = seeds[next(seeds.len())].to_vec();
+        for _ in 0..next(6) {
+            let at = next(data.len() + 1);
+            match next(6) {
+                0 => data.insert(at, SPECIAL[next(SPECIAL.len())]),
+                1 if at < data.len() => drop(data.remove(at)),
+                2 if at < data.len() => data[at] = u8::try_from(next(256)).unwrap(),
+                3 if next(4) == 0 => data.truncate(at),
+                4 => {
+                    let other = seeds[next(seeds.len())];
+                    let from = next(other.len());
+                    data.splice(at..at, other[from..].iter().copied());
+                }
+                _ => {
+                    let length = next(2000);
+                    data.splice(at..at, std::iter::repeat_n(b'x', length));
+                }
+            }
+        }
+        entry(&data);
+    }
+}

@@ -11,6 +11,7 @@
 
 mod encode;
 mod field;
+pub(crate) mod fuzz;
 #[cfg(test)]
 pub(crate) mod harness;
 mod pieces;

@@ -33,6 +33,13 @@ pub struct Path {
     pub smtp_utf8: bool,
 }
 
+impl Path {
+    /// Whether it takes ASCII only. Whoever takes UTF-8 takes 8 bits (RFC 6531 3.1).
+    const fn is_narrow(self) -> bool {
+        !self.eight_bit_mime && !self.smtp_utf8
+    }
+}
+
 /// Why a message cannot go to a host that takes no more than a [`Path`] says. Permanent for that host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unsendable {
@@ -163,7 +170,7 @@ impl Scan {
     /// [`Unsendable`]: it cannot go there.
     pub fn plan(&self, path: Path) -> Result<Plan, Unsendable> {
         self.check(path)?;
-        let narrow = !path.eight_bit_mime;
+        let narrow = path.is_narrow();
         let mut edits = Vec::new();
         let remove = |range: &Range<u64>| Edit { range: range.clone(), with: With::Octets(Vec::new()) };
         edits.extend(self.return_paths.iter().map(remove));
@@ -195,10 +202,10 @@ impl Scan {
     fn check(&self, path: Path) -> Result<(), Unsendable> {
         match self.header {
             Octets::Utf8 if !path.smtp_utf8 => return Err(Unsendable::HeaderNeedsUtf8),
-            Octets::Other if !path.eight_bit_mime => return Err(Unsendable::EightBitHeader),
+            Octets::Other if path.is_narrow() => return Err(Unsendable::EightBitHeader),
             _ => {}
         }
-        if path.eight_bit_mime {
+        if !path.is_narrow() {
             return Ok(());
         }
         if self.part_headers != Octets::Ascii {
@@ -260,7 +267,7 @@ impl Scan {
 }
 
 /// How a leaf is written so that its lines are short and ASCII; `None`: it cannot be.
-fn coding(leaf: &Leaf) -> Option<With> {
+pub(super) fn coding(leaf: &Leaf) -> Option<With> {
     match leaf.encoding {
         TransferEncoding::Base64 => Some(With::RewrapBase64 { final_line_end: leaf.is_last }),
         TransferEncoding::QuotedPrintable => Some(With::RewrapQuoted),

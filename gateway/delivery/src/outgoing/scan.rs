@@ -99,6 +99,8 @@ pub struct Scan {
     pub(super) containers: Vec<Range<u64>>,
     /// Header lines that are too long, without their CRLF.
     pub(super) long_header_lines: Vec<Range<u64>>,
+    /// There is a header line that is too long where nothing may be changed.
+    pub(super) has_protected_long_header: bool,
     /// Return-Path fields of the message itself.
     pub(super) return_paths: Vec<Range<u64>>,
     /// The From field's value, as written.
@@ -302,7 +304,9 @@ impl Scanner {
             return self.end_header(line);
         }
         let Place::Header(entity) = &self.place else { return };
-        if is_long && !entity.protected {
+        if is_long && entity.protected {
+            self.scan.has_protected_long_header = true;
+        } else if is_long {
             self.row(|scan| scan.long_header_lines.push(line.start..line.start + line.octets));
         }
         if line.high_octets > 0 {

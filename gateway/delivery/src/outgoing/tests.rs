@@ -4,7 +4,7 @@ use mail_parser::{MessageParser, MimeHeaders};
 
 use super::{
     Unsendable,
-    harness::{NARROW, WIDE, leaves, scanned},
+    harness::{NARROW, WIDE, leaves, mutated, scanned},
 };
 
 fn crlf(text: &str) -> Vec<u8> {
@@ -224,4 +224,20 @@ fn parts_of_a_message_are_told_from_its_own_fields() {
     assert_eq!(leaves(&message, NARROW), message, "a part's Return-Path is its own");
     let parsed = MessageParser::new().parse(&message).unwrap();
     assert_eq!(parsed.parts[1].content_transfer_encoding(), None);
+}
+
+#[test]
+fn messages_of_any_shape_leave_whole_or_are_refused() {
+    let seeds: [&[u8]; 7] = [
+        b"\x03\x05Return-Path: <a@b>\r\nFrom: a@example.org\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; \
+          boundary=b\r\nContent-Transfer-Encoding: 8bit\r\n\r\npr\xc3\xa4\r\n--b\r\nContent-Type: text/plain\r\n\r\nGr\xc3\xbc\xc3\x9fe =\r\n--b--\r\n",
+        b"\x01\x01Content-Type: multipart/signed; boundary=\"s s\"\r\n\r\n--s s\r\nContent-Type: multipart/digest; \
+          boundary=b\r\n\r\n--b\r\n\r\nSubject: x\r\n\r\n\xc3\xa4\r\n--b--\r\n--s s--\r\n",
+        b"\x03\x20Content-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=BC =\r\n=3D\xff\r\n",
+        b"\x00\x09Content-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJDREVG\r\nQUJD\xff==\r\n",
+        b"\x02\x04Content-Type: message/rfc822\r\n\r\nReturn-Path: <>\r\nSubject: \xc3\xa4\r\n\r\nin\r\n",
+        b"\x01\x07Subject: no mime\r\n\r\nGr\xfc\xdfe\r\n.\r\n",
+        b"\x01\x07Subject: a\r\n b\r\nX: y\n\rz\r\n\nbody\r",
+    ];
+    mutated(&seeds, 8000, crate::fuzz::fuzz_outgoing);
 }

@@ -9,6 +9,7 @@
 //! A report is ASCII unless an address of it is not; then it has RFC 6533's types. Octets above 127 stand in bodies
 //! only, so that a host without 8BITMIME gets them encoded as in any other message.
 
+pub(crate) mod fuzz;
 mod human;
 mod original;
 mod reason;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A clustered mail platform: SMTP, IMAP and POP3 in front of a replicated store.
 #[derive(Debug, Parser)]
@@ -37,6 +37,15 @@ pub(crate) enum Command {
         /// What with them.
         #[command(subcommand)]
         action: Domain,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Keys that sign a domain's mail.
+    Dkim {
+        /// What with them.
+        #[command(subcommand)]
+        action: Dkim,
         /// The node.
         #[command(flatten)]
         target: Target,
@@ -232,6 +241,57 @@ pub(crate) enum Domain {
         /// Its name.
         name: String,
     },
+}
+
+/// With keys that sign.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dkim {
+    /// Make keys, RSA and Ed25519, and print the DNS records to publish before they sign.
+    Add {
+        /// Whose mail.
+        domain: String,
+        /// Only this one.
+        #[arg(long, value_enum)]
+        algorithm: Option<DkimAlgorithm>,
+        /// Its name in the DNS; without one it is the day's date behind r or e.
+        #[arg(long, requires = "algorithm")]
+        selector: Option<String>,
+    },
+    /// List them with their DNS records.
+    List {
+        /// Whose.
+        domain: String,
+    },
+    /// Let a key sign, in place of the one of the same algorithm; without a selector each that waits.
+    Activate {
+        /// Whose mail.
+        domain: String,
+        /// Which.
+        selector: Option<String>,
+    },
+    /// Let a key sign no more.
+    Retire {
+        /// Whose mail.
+        domain: String,
+        /// Which.
+        selector: String,
+    },
+    /// Remove a key that does not sign.
+    Remove {
+        /// Whose.
+        domain: String,
+        /// Which.
+        selector: String,
+    },
+}
+
+/// How a key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DkimAlgorithm {
+    /// RSA with 2,048 bits.
+    Rsa,
+    /// Ed25519.
+    Ed25519,
 }
 
 /// With accounts.

@@ -9,6 +9,7 @@ mod content;
 mod delivery;
 mod demo;
 mod disk;
+mod dkim;
 mod front;
 mod init;
 mod maildir;
@@ -68,6 +69,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         }
         Command::Demo(demo) => demo::demo(&demo.directory, demo.send).await,
         Command::Domain { action, target } => commands::domain(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Dkim { action, target } => dkim::dkim(&AdminApi::of_node(&target.config)?, action).await,
         Command::Account { action, target } => commands::account(&AdminApi::of_node(&target.config)?, action).await,
         Command::Alias { action, target } => commands::alias(&AdminApi::of_node(&target.config)?, action).await,
         Command::Group { action, target } => commands::group(&AdminApi::of_node(&target.config)?, action).await,

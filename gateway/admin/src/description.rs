@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use crate::{
-    accounts, aliases, domains, grants, held, lists, mailboxes, messages, node, passwords, policies, queue, relays,
+    accounts, aliases, dkim, domains, grants, held, lists, mailboxes, messages, node, passwords, policies, queue, relays,
     scrub,
 };
 
@@ -28,6 +28,10 @@ use crate::{
         domains::show,
         domains::update,
         domains::remove,
+        dkim::list,
+        dkim::add,
+        dkim::update,
+        dkim::remove,
         accounts::list,
         accounts::create,
         accounts::show,

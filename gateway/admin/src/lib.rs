@@ -15,6 +15,7 @@
 mod accounts;
 mod aliases;
 mod description;
+mod dkim;
 mod domains;
 mod error;
 mod grants;
@@ -106,6 +107,8 @@ fn domain_routes() -> Router<Api> {
     Router::new()
         .route("/domains", get(domains::list).post(domains::create))
         .route("/domains/{name}", get(domains::show).patch(domains::update).delete(domains::remove))
+        .route("/domains/{name}/dkim", get(dkim::list).post(dkim::add))
+        .route("/domains/{name}/dkim/{selector}", patch(dkim::update).delete(dkim::remove))
         .route("/aliases", get(aliases::list).post(aliases::create))
         .route("/aliases/{address}", delete(aliases::remove))
         .route("/lists", get(lists::list))

@@ -4,6 +4,7 @@
 mod accounts;
 mod border;
 mod directory;
+mod dkim;
 mod held;
 mod messages;
 mod operations;

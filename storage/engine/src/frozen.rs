@@ -4,6 +4,8 @@
 //! line that comes out otherwise is a format, or a meaning, that changed without a new version: replicas of two
 //! releases would differ, and old data directories would not open.
 
+mod outbound;
+
 use securanet_model::{
     AccountId, Address, BlobId, Command, DomainId, DomainName, Epoch, Flags, GroupId, KeyedHash, Keyword, MailboxId,
     MailboxName, RequestId, ReversePath, SystemFlags, TenantId, Uid,

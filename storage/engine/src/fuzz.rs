@@ -2,9 +2,10 @@
 
 use securanet_kv::{Direction, Durability, KeyValue, Read, memory::MemoryStore};
 use securanet_model::{
-    Address, GroupId, Query,
+    Address, GroupId, Query, UnixMillis,
     delivery::QueueQuery,
     directory::{DirectoryQuery, Page},
+    outbound::{Filter, OutboundQuery},
     record,
     request::Proposal,
 };
@@ -57,10 +58,28 @@ pub fn fuzz_state(space: Space, rows: Vec<(Vec<u8>, Vec<u8>)>, proposal: &Propos
         Query::Queue(QueueQuery::Depth),
         Query::Queue(QueueQuery::Held { after: None, rows_max: 10 }),
     ]);
+    queries.extend(outbound_queries().map(Query::Outbound));
     for query in queries {
         drop(answer(&store, space, &query));
     }
     drop(apply(&store, space, proposal));
+}
+
+/// Every question about the outbound queue, about the first items of a group.
+fn outbound_queries() -> impl Iterator<Item = OutboundQuery> {
+    let now = UnixMillis::new(u64::MAX);
+    let of_items = (1..4)
+        .flat_map(|item| [OutboundQuery::Item(item), OutboundQuery::Content(item), OutboundQuery::Envelope(item)]);
+    let filter = Filter { ended: true, ..Filter::default() };
+    let of_all = [
+        OutboundQuery::Due { now, after: None, destinations_max: 10, rows_max: 10 },
+        OutboundQuery::Timers { now, rows_max: 10 },
+        OutboundQuery::Items { filter, before: None, rows_max: 10 },
+        OutboundQuery::Items { filter: Filter::default(), before: None, rows_max: 10 },
+        OutboundQuery::ByMessageId("<1@a.example>".to_owned()),
+        OutboundQuery::Depth,
+    ];
+    of_items.chain(of_all)
 }
 
 /// The addresses that the state has rows for.

@@ -514,7 +514,8 @@ pub enum OutboundQuery {
         after: Option<DueCursor>,
         /// At most so many destinations (1 to 1,000).
         destinations_max: u32,
-        /// At most so many recipients of each (1 to 1,000); a page has no more than 10,000 in all.
+        /// At most so many recipients of each (1 to 1,000; from five on bulk has its share); a page has no more than
+        /// 10,000 in all.
         rows_max: u32,
     },
     /// Other work that is due.

@@ -7,6 +7,10 @@ use securanet_model::{
     content::{NewMessage, Sealed},
     delivery::{Deliver, DeliverTo, DeliveryKey, FanOut, FanOutTarget, QueueCommand, QuotaRule},
     directory::{Alias, DirectoryCommand, List, Quota},
+    outbound::{
+        Acceptance, Action, Attempt, EnvelopeOptions, Notice, Notify, Origin, Outbound, OutboundCommand,
+        OutboundRecipient, Outcome, Place, Schedule, Settlement, WorkerId,
+    },
 };
 
 use super::*;
@@ -64,10 +68,58 @@ fn shard_commands() -> Vec<Command> {
     ]
 }
 
+fn outbound_commands() -> Vec<Command> {
+    let to = |text: &str| OutboundRecipient {
+        address: Address::parse(text).unwrap(),
+        destination: text.split_once('@').unwrap().1.to_owned(),
+        notify: Notify::Default,
+        original: None,
+    };
+    let outbound = Outbound {
+        message: message(),
+        sender: ReversePath::Address(Address::parse("ann@a.example").unwrap()),
+        recipients: ["x@b.example", "y@b.example", "x@c.example", "x@d.example"].map(to).into(),
+        options: EnvelopeOptions::default(),
+        origin: Origin::Report,
+        message_id: Some("<1@a.example>".to_owned()),
+        trace_id: "trace".to_owned(),
+        hold_until: None,
+    };
+    let acceptance = Acceptance { fan_out: None, outbound: Some(outbound) };
+    let place = |position| Place { item: 1, position };
+    let settle = |position, outcome| {
+        let tried = Attempt {
+            at: UnixMillis::new(0),
+            took_millis: 1,
+            outcome,
+            status: (4, 0, 0),
+            host: None,
+            tls: None,
+            answer: "later".to_owned(),
+            answer_is_remote: false,
+        };
+        let schedule = Schedule::default();
+        OutboundCommand::Settle(vec![Settlement { place: place(position), attempt: 1, tried, schedule }])
+    };
+    let commands = vec![
+        OutboundCommand::Accept(Box::new(acceptance)),
+        OutboundCommand::Lease { worker: WorkerId([1; 16]), epoch: None },
+        OutboundCommand::Take { epoch: 1, places: (0..4).map(place).collect() },
+        OutboundCommand::Intend { epoch: 1, places: vec![(place(0), 1)] },
+        settle(1, Outcome::TemporaryConnection),
+        settle(2, Outcome::Permanent),
+        OutboundCommand::Operate { places: vec![place(3)], action: Action::Hold },
+        OutboundCommand::Destination { destination: "b.example".to_owned(), alive: true },
+        OutboundCommand::Report { item: 1, notice: Notice::Failure, positions: vec![2], message: None },
+        settle(0, Outcome::Delivered { notifies: false }),
+    ];
+    commands.into_iter().map(Command::Outbound).collect()
+}
+
 #[test]
 fn damaged_proposals_never_panic() {
     let mut noise = Noise(0x5eed);
-    for (group, commands) in [(0, directory_commands()), (1, shard_commands())] {
+    for (group, commands) in [(0, directory_commands()), (1, shard_commands()), (1, outbound_commands())] {
         let request = Execute {
             group: GroupId::new(group),
             request: securanet_model::RequestId::new([1; 16]),
@@ -85,7 +137,7 @@ fn damaged_proposals_never_panic() {
 #[test]
 fn a_damaged_state_never_panics() {
     let mut noise = Noise(0xbad);
-    for (number, commands) in [(0, directory_commands()), (1, shard_commands())] {
+    for (number, commands) in [(0, directory_commands()), (1, shard_commands()), (1, outbound_commands())] {
         let mut group = Group::new(number);
         // All but the last, which then meets the damage.
         for command in &commands[..commands.len() - 1] {

@@ -4,7 +4,7 @@
 //! here they are kept until [`Change::close`], which writes what is different and moves timers to where the rows
 //! say they belong. So a transition only says what becomes of its recipient.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use securanet_kv::{Direction, KeyRange};
 use securanet_model::{
@@ -57,6 +57,8 @@ pub(super) struct LoadedItem {
     pub(super) item: Item,
     pub(super) state: ItemState,
     stored: Option<ItemState>,
+    /// Nobody is left with the earliest delay: the next one is to be looked up.
+    delays_stale: bool,
 }
 
 impl<'t, 'b> Change<'t, 'b> {
@@ -107,7 +109,7 @@ impl<'t, 'b> Change<'t, 'b> {
             let Some(state) = stored else { return Ok(None) };
             let item = self.tx.get_record(&self.keys.item(Table::OutboundItem, number))?;
             let item = item.ok_or_else(|| inconsistent("an open item has no row"))?;
-            self.items.insert(number, LoadedItem { item, state, stored });
+            self.items.insert(number, LoadedItem { item, state, stored, delays_stale: false });
         }
         Ok(self.items.get_mut(&number))
     }
@@ -120,7 +122,7 @@ impl<'t, 'b> Change<'t, 'b> {
     /// Adds an item.
     pub(super) fn insert(&mut self, number: u64, item: Item, state: ItemState) {
         self.counters.items = self.counters.items.saturating_add(1);
-        self.items.insert(number, LoadedItem { item, state, stored: None });
+        self.items.insert(number, LoadedItem { item, state, stored: None, delays_stale: false });
     }
 
     /// How many recipients of a sender have no end.
@@ -209,7 +211,9 @@ impl<'t, 'b> Change<'t, 'b> {
             state.end_at = None;
         }
         if state.delays == 0 {
-            state.delay_at = None;
+            (state.delay_at, state.delays_first) = (None, 0);
+        } else if loaded.delays_stale {
+            (state.delay_at, state.delays_first) = self.first_delay(number)?;
         }
         if stored == Some(state) {
             return Ok(false);
@@ -229,6 +233,21 @@ impl<'t, 'b> Change<'t, 'b> {
         Ok(true)
     }
 
+    /// The earliest delay of an item's recipients, and how many have it. As many recipients as there are mostly have
+    /// the same, so this is looked up once in a while and not for each of them.
+    fn first_delay(&self, number: u64) -> Result<(Option<UnixMillis>, u32), EngineError> {
+        let (mut earliest, mut count) = (None, 0);
+        let range = self.keys.item(Table::OutboundRecipient, number).range();
+        self.tx.view().visit_records(&range, Direction::Forward, |_, row: Recipient| {
+            if let Some(due) = row.delay_due.filter(|due| earliest.is_none_or(|earliest| *due <= earliest)) {
+                count = if earliest == Some(due) { count + 1 } else { 1 };
+                earliest = Some(due);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok((earliest, count))
+    }
+
     fn remove_content(&mut self, number: u64) -> Result<(), EngineError> {
         let key = self.keys.item(Table::OutboundContent, number);
         let message: Option<NewMessage> = self.tx.get_record(&key)?;
@@ -246,6 +265,31 @@ impl<'t, 'b> Change<'t, 'b> {
         let range = self.keys.item(Table::OutboundItemState, number).to(end);
         let rows = self.tx.view().scan(&range, Direction::Forward, 1)?;
         rows.first().map_or(Ok(self.counters.next_item), |(key, _)| Fields::of(key)?.u64())
+    }
+}
+
+impl LoadedItem {
+    /// One more recipient has this delay.
+    pub(super) fn add_delay(&mut self, due: UnixMillis) {
+        let state = &mut self.state;
+        state.delays = state.delays.saturating_add(1);
+        match state.delay_at {
+            Some(at) if at < due => {}
+            Some(at) if at == due => state.delays_first = state.delays_first.saturating_add(1),
+            _ => (state.delay_at, state.delays_first) = (Some(due), 1),
+        }
+    }
+
+    /// One recipient less has this delay.
+    pub(super) fn remove_delay(&mut self, due: UnixMillis) -> Result<(), EngineError> {
+        let state = &mut self.state;
+        let less = |count: u32| count.checked_sub(1).ok_or_else(|| inconsistent("a delay was not counted"));
+        state.delays = less(state.delays)?;
+        if state.delay_at == Some(due) && !self.delays_stale {
+            state.delays_first = less(state.delays_first)?;
+            self.delays_stale = state.delays_first == 0;
+        }
+        Ok(())
     }
 }
 

@@ -121,23 +121,23 @@ impl Change<'_, '_> {
         Ok(())
     }
 
-    /// The sender is to be told at `at` that the recipient still waits, unless an earlier time was set.
+    /// The sender is to be told at `at` that the recipient still waits, unless an earlier time was set. The caller
+    /// stores the recipient.
     pub(super) fn plan_delay(&mut self, place: Place, row: &mut Recipient, at: UnixMillis) -> Result<(), EngineError> {
-        let state = &mut self.item_of(place)?.state;
-        if row.delay_due.is_none() {
-            state.delays = state.delays.saturating_add(1);
+        if row.delay_due.is_some_and(|set| set <= at) {
+            return Ok(());
         }
-        row.delay_due = Some(row.delay_due.map_or(at, |set| set.min(at)));
-        state.delay_at = Some(state.delay_at.map_or(at, |set| set.min(at)));
+        self.forget_delay(place, row)?;
+        row.delay_due = Some(at);
+        self.item_of(place)?.add_delay(at);
         Ok(())
     }
 
     /// The sender is not to be told of a delay any more. The caller stores the recipient.
     pub(super) fn forget_delay(&mut self, place: Place, row: &mut Recipient) -> Result<(), EngineError> {
-        if row.delay_due.take().is_some() {
-            let state = &mut self.item_of(place)?.state;
-            state.delays = state.delays.saturating_sub(1);
+        match row.delay_due.take() {
+            Some(due) => self.item_of(place)?.remove_delay(due),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -97,7 +97,7 @@ fn store_item(change: &mut Change<'_, '_>, number: u64, outbound: &Outbound, ope
     if let Some(message_id) = &outbound.message_id {
         change.tx.put(change.keys.message_id(message_id).u64(number), Vec::new());
     }
-    let state = ItemState { queued: change.clock, open, untold: 0, end_at: None, delays: 0, delay_at: None };
+    let state = ItemState::new(change.clock, open);
     change.insert(number, item, state);
 }
 

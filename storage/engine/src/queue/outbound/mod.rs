@@ -56,8 +56,10 @@
 //!   only after 11 minutes, with `uncertain` counted on the recipient and, when the repeat begins, in the group.
 //!   Nobody can close that window (RFC 1047).
 //! - **Our faults cost nobody a retry.** Ended leases, *not tried* and operators count nothing.
-//! - **Bounded.** A command changes at most 1,000 recipients and their items, destinations and senders; a settlement
-//!   costs a fixed number of rows however long the queue is; a page of [`due`] costs what it shows; the depth reads two rows.
+//! - **Bounded.** A command changes at most 1,000 recipients and their items, destinations and senders (a submission
+//!   brings its own; settlements are facts and all recorded). What it costs does not grow with the queue: a page of
+//!   [`due`] costs what it shows, the depth reads two rows, a settlement a few; now and then, when the last recipient
+//!   with the earliest delay notice goes, it looks at the recipients of that item.
 //!
 //! Not guaranteed: that a worker is there; that what a worker says is true; that a lease outlives a change of the
 //! leader that takes longer than the lease. Leases run on the group's clock, which jumps over the time in which

@@ -46,10 +46,11 @@ fn operate_one(change: &mut Change<'_, '_>, place: Place, action: &Action) -> Re
             change.move_to(place, &mut row, State::Held, false)?;
         }
         (State::Held, Action::Release) => change.wait(place, &mut row, now)?,
+        (State::Waiting { due }, Action::RetryNow) if due <= now => {}
         (State::Waiting { due }, Action::RetryNow) => {
             row.resume = row.resume.or(Some(due));
             row.deciding = None;
-            change.wait(place, &mut row, due.min(now))?;
+            change.wait(place, &mut row, now)?;
         }
         (State::Waiting { .. } | State::Taken { .. }, Action::Release) | (_, Action::RetryNow) => return Ok(false),
         (_, Action::Cancel) => {

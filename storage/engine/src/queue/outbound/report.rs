@@ -11,11 +11,7 @@ use securanet_model::{
 };
 
 use super::{change::Change, enter};
-use crate::{
-    EngineError,
-    keys::{Fields, Table},
-    tx::Tx,
-};
+use crate::{EngineError, tx::Tx};
 
 pub(super) fn report(
     tx: &mut Tx<'_>,
@@ -35,9 +31,6 @@ pub(super) fn report(
         if !tell_one(&mut change, Place { item, position: *position }, notice)? {
             return Ok(OutboundReply::NoItem);
         }
-    }
-    if notice == Notice::Delay {
-        set_delay_timer(&mut change, item)?;
     }
     if let Some(message) = message {
         match enter::take_in(&mut change, message)? {
@@ -66,21 +59,4 @@ fn tell_one(change: &mut Change<'_, '_>, place: Place, notice: Notice) -> Result
     }
     change.store(place, &row);
     Ok(true)
-}
-
-/// The timer goes to the earliest of those that are still to be told.
-fn set_delay_timer(change: &mut Change<'_, '_>, item: u64) -> Result<(), EngineError> {
-    let range = change.keys.item(Table::OutboundRecipient, item).range();
-    let rows = change.tx.view().scan(&range, securanet_kv::Direction::Forward, RECIPIENTS_MAX)?;
-    let mut earliest = None;
-    for (key, _) in rows {
-        let mut fields = Fields::of(&key)?;
-        let place = Place { item: fields.u64()?, position: fields.u32()? };
-        let due = change.recipient(place)?.and_then(|row| row.delay_due);
-        earliest = [earliest, due].into_iter().flatten().min();
-    }
-    if let Some(loaded) = change.item(item)? {
-        loaded.state.delay_at = earliest;
-    }
-    Ok(())
 }

@@ -107,8 +107,17 @@ pub(super) struct ItemState {
     pub(super) end_at: Option<UnixMillis>,
     /// Recipients with a [`Recipient::delay_due`].
     pub(super) delays: u32,
-    /// The earliest of these, or earlier: there is one as long as `delays` is not 0.
+    /// The earliest of these: there is one as long as `delays` is not 0.
     pub(super) delay_at: Option<UnixMillis>,
+    /// How many of them are at that time.
+    pub(super) delays_first: u32,
+}
+
+impl ItemState {
+    /// Of an item that comes in with so many recipients.
+    pub(super) const fn new(queued: UnixMillis, open: u32) -> Self {
+        Self { queued, open, untold: 0, end_at: None, delays: 0, delay_at: None, delays_first: 0 }
+    }
 }
 
 /// A row of [`Table::OutboundRecipient`].

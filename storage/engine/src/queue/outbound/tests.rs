@@ -2,9 +2,13 @@
 //!
 //! Every command of these tests goes through [`Queue::run`], which checks the invariants of all rows behind it.
 
+mod fairness;
 mod invariants;
 mod journeys;
+mod ledger;
 mod reports;
+mod schedules;
+mod table;
 
 use securanet_model::{
     AccountId, Address, Answer, BlobId, Command, GroupId, Query, Reply, ReversePath, TenantId, UnixMillis,

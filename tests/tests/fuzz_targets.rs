@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("securanet_smtp", "gateway/smtp"),
     ("securanet_imap", "gateway/imap"),
     ("securanet_pop3", "gateway/pop3"),
+    ("securanet_delivery", "gateway/delivery"),
     ("securanet_gateway", "gateway/core"),
     ("securanet_blob", "storage/blob"),
     ("securanet_engine", "storage/engine"),

@@ -2,7 +2,10 @@
 
 use bytes::BytesMut;
 
-use crate::client::{Capabilities, reply::Reply};
+use crate::{
+    client::{Capabilities, reply::Reply},
+    tls::sts::StsPolicy,
+};
 
 /// Replies of a server: whole and octet by octet they read the same, and each takes octets away.
 pub fn fuzz_reply(data: &[u8]) {
@@ -40,20 +43,12 @@ pub fn fuzz_reply(data: &[u8]) {
     assert_eq!(again, replies, "pieces do not change what is read");
 }
 
-/// What is found in a message, and what leaves then: the same however it is split, whole lines, ASCII where the next
-/// host takes no more.
-pub fn fuzz_outgoing(data: &[u8]) {
-    crate::outgoing::fuzz::check(data);
-}
-
-/// What is signed: fields in relaxed form, and the hash of a body that comes in pieces.
-pub fn fuzz_dkim(data: &[u8]) {
-    crate::dkim::fuzz::check(data);
-}
-
-/// What strangers wrote and a report repeats: it keeps its parts and fields.
-pub fn fuzz_report(data: &[u8]) {
-    crate::report::fuzz::check(data);
+/// MTA-STS policies: what is read is written and read again without loss.
+pub fn fuzz_sts_policy(data: &[u8]) {
+    let Some(policy) = StsPolicy::parse(data) else { return };
+    assert!(policy.max_age_seconds <= 31_557_600, "a policy lives a year at most");
+    let _ = policy.names("mx.example.org");
+    assert_eq!(StsPolicy::parse(policy.text().as_bytes()), Some(policy), "a policy survives being written");
 }
 
 #[cfg(test)]
@@ -64,6 +59,7 @@ mod tests {
         b"250-mx.example.org greets you\r\n250-SIZE 1000\r\n250-AUTH PLAIN LOGIN\r\n250 DSN\r\n",
         b"220 ready\r\n250 2.1.0 ok\r\n550 5.1.1 no such mailbox\r\n354 go on\r\n250 2.0.0 queued as 1\r\n",
         b"421-4.3.2 closing\r\n421 4.3.2 now\r\n",
+        b"version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.example.net\r\nmax_age: 604800\r\n",
     ];
 
     /// Feeds mutations of the seeds, the same ones each time.
@@ -94,5 +90,10 @@ mod tests {
     #[test]
     fn replies_of_any_shape_are_read_or_refused() {
         mutated(4000, fuzz_reply);
+    }
+
+    #[test]
+    fn policies_of_any_shape_are_read_or_refused() {
+        mutated(4000, fuzz_sts_policy);
     }
 }

@@ -259,9 +259,12 @@ impl Session {
         }
         encoder.finish(&mut chunk);
         self.ask_before_end(may_end, book).await?;
+        // Up to its last octet the message is not there, and a connection that is lost is lost for certain.
         let mut last = format!("BDAT {} LAST\r\n", chunk.len()).into_bytes();
         last.append(&mut chunk);
-        self.end(&last).await
+        let end = last.split_off(last.len() - 1);
+        self.pour(&last).await?;
+        self.end(&end).await
     }
 
     /// A chunk that is not the last one.

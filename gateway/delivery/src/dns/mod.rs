@@ -75,7 +75,7 @@ pub struct MailHosts {
     pub hosts: Vec<MailHost>,
     /// RFC 5321 5.1: there is no MX, the domain itself is the host.
     pub implicit: bool,
-    /// The MX records were proved by DNSSEC.
+    /// The MX records were proved by DNSSEC, or that there are none is as sure as the addresses.
     pub secure: bool,
 }
 
@@ -122,7 +122,8 @@ impl Dns {
         let (exchanges, implicit, secure) = match self.ask(domain, Kind::Mx, fresh).await? {
             Ok(records) => (exchanges(domain, &records)?, false, records.secure),
             Err(Absent::NoSuchName) => return Err(DnsFailure::NoSuchDomain(domain.to_owned())),
-            Err(Absent::NoData) => (vec![(0, domain.to_owned())], true, false),
+            // That there is none is proved where the addresses of the same name are.
+            Err(Absent::NoData) => (vec![(0, domain.to_owned())], true, true),
         };
         let looked_up: Vec<_> = stream::iter(exchanges)
             .map(|(preference, name)| async move {

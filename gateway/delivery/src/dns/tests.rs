@@ -1,12 +1,14 @@
 //! DNS as it is and as it fails, against a server of our own on loopback.
 
 pub(crate) mod server;
+pub(crate) mod signer;
 
 use std::time::Duration;
 
 use hickory_resolver::proto::op::ResponseCode;
 use securanet_gateway::model::DomainName;
 use server::{Answer, Server};
+use signer::Signer;
 
 use super::*;
 
@@ -196,6 +198,42 @@ async fn rfc_7672_2_2_tlsa_records_that_nothing_proves_are_none() {
 async fn text_records_come_whole() {
     let (_server, dns) = with(&[("_mta-sts.test TXT", Answer::records(&["TXT \"v=STSv1;\" \" id=1\""]))]).await;
     assert_eq!(dns.texts("_mta-sts.test").await, Ok(vec![b"v=STSv1; id=1".to_vec()]));
+}
+
+#[tokio::test]
+async fn rfc_4035_5_what_is_signed_is_secure_and_what_is_forged_is_temporary() {
+    let server = Server::start().await;
+    let (signer, anchor) = Signer::new();
+    server.signs(signer);
+    for (question, answer) in [
+        ("signed.test MX", Answer::records(&["MX 10 mx.signed.test."])),
+        ("mx.signed.test A", Answer::records(&["A 192.0.2.1"])),
+        ("_25._tcp.mx.signed.test TLSA", Answer::records(&["TLSA 3 1 1 00ff"])),
+        ("implicit.test A", Answer::records(&["A 192.0.2.1"])),
+        ("forged.test MX", Answer::forged(&["MX 10 mx.signed.test."])),
+        ("half.test MX", Answer::records(&["MX 10 mx.unsigned.test."])),
+        ("unsigned.test NS", Answer::records(&["NS ns.unsigned.test."])),
+        ("unsigned.test MX", Answer::records(&["MX 10 mx.signed.test."])),
+        ("mx.unsigned.test A", Answer::records(&["A 192.0.2.1"])),
+        ("_25._tcp.mx.unsigned.test TLSA", Answer::records(&["TLSA 3 1 1 00ff"])),
+    ] {
+        server.says(question, answer);
+    }
+    let trust_anchor = Some(anchor.path().to_owned());
+    let settings = DnsSettings { dnssec: true, trust_anchor, timeout: Duration::from_secs(2), ..settings(&[&server]) };
+    let dns = Dns::new(&settings).unwrap();
+    let ask = async |name: &str| {
+        let found = dns.mail_hosts(&domain(name), false).await?;
+        Ok((found.secure, found.hosts[0].addresses.secure))
+    };
+    assert_eq!(ask("signed.test").await, Ok((true, true)));
+    assert_eq!(ask("implicit.test").await, Ok((true, true)));
+    assert_eq!(ask("half.test").await, Ok((true, false)));
+    assert_eq!(ask("unsigned.test").await, Ok((false, true)));
+    let forged: Result<_, DnsFailure> = ask("forged.test").await;
+    assert!(matches!(forged, Err(DnsFailure::Temporary { .. })), "{forged:?}");
+    assert_eq!(dns.tlsa("mx.signed.test", 25).await.unwrap().len(), 1);
+    assert_eq!(dns.tlsa("mx.unsigned.test", 25).await, Ok(Vec::new()));
 }
 
 #[test]

@@ -135,10 +135,9 @@ impl Router {
     #[must_use]
     pub fn destination_of(&self, sender: &ReversePath, recipient: &Address) -> String {
         let domain = recipient.domain().as_str();
-        let fits = |route: &&Route| !route.hosts.is_empty() && route.fits(domain, Some(sender));
-        match self.routes.iter().find(fits) {
-            Some(route) => format!("{ROUTE_PREFIX}{}", route.settings.name),
-            None => domain.to_owned(),
+        match self.routes.iter().find(|route| route.fits(domain, Some(sender))) {
+            Some(route) if !route.hosts.is_empty() => format!("{ROUTE_PREFIX}{}", route.settings.name),
+            _ => domain.to_owned(),
         }
     }
 
@@ -180,7 +179,8 @@ impl Router {
             let named = route.is_some_and(|route| route.condition(&mut hop));
             hops.push((hop, host.addresses, named));
         }
-        self.policies.apply(&self.dns, domain, mx_secure, hops).await
+        let may_reach = |address| self.selection.may_reach(address);
+        self.policies.apply(&self.dns, domain, mx_secure, hops, &may_reach).await
     }
 
     async fn smarthosts(&self, destination: &str, route: &Route) -> Result<Vec<Hop>, RouteFailure> {

@@ -71,7 +71,8 @@ impl Selection {
             || addresses.iter().any(|address| self.self_addresses.contains(&address::bare(*address)))
     }
 
-    fn may_reach(&self, target: IpAddr) -> bool {
+    /// Whether mail, or anything else that the DNS alone asks for, may be carried to an address.
+    pub(super) fn may_reach(&self, target: IpAddr) -> bool {
         let target = address::bare(target);
         let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&target));
         if within(&self.refused_networks) {

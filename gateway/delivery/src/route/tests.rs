@@ -3,9 +3,13 @@
 use securanet_gateway::model::{Address, ReversePath};
 
 use super::*;
-use crate::dns::tests::{
-    server::{Answer, Server},
-    settings,
+use crate::dns::{
+    DnsSettings,
+    tests::{
+        server::{Answer, Server},
+        settings,
+        signer::Signer,
+    },
 };
 
 const ROUTES: &str = r#"
@@ -34,6 +38,10 @@ name = "strict"
 recipient_domains = ["bank.test"]
 tls = "verified"
 port = 26
+[[routes]]
+name = "late"
+senders = ["late.example.org"]
+hosts = ["smart.test"]
 "#;
 
 async fn router(settings_text: &str, answers: &[(&str, &[&str])]) -> (Server, Router) {
@@ -72,6 +80,8 @@ async fn the_first_route_that_fits_sender_and_recipient_decides_with_what_mail_w
         ("x@example.org", "ann@a.b.local.test", "route:inside"),
         ("x@example.org", "ann@notlocal.test", "notlocal.test"),
         ("x@example.org", "ann@bank.test", "bank.test"),
+        ("x@late.example.org", "ann@bank.test", "bank.test"),
+        ("x@late.example.org", "ann@other.test", "route:late"),
     ];
     for (from, to, expected) in cases {
         let destination = router.destination_of(&sender(from), &Address::parse(to).unwrap());
@@ -125,6 +135,51 @@ async fn failures_say_what_they_mean_for_recipients() {
     for (destination, outcome, status) in cases {
         let failure = router.route(destination, false).await.unwrap_err();
         assert_eq!((failure.outcome(), failure.status()), (outcome, status), "{destination}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn rfc_7672_2_2_dane_is_demanded_where_dnssec_proves_it_and_a_bogus_host_is_left_out() {
+    let server = Server::start().await;
+    let (signer, anchor) = Signer::new();
+    server.signs(signer);
+    let good = format!("TLSA 3 1 1 {}", "0".repeat(64));
+    for (question, answer) in [
+        (
+            "dane.test MX",
+            Answer::records(&["MX 10 a.dane.test.", "MX 20 b.dane.test.", "MX 30 c.dane.test.", "MX 40 d.dane.test."]),
+        ),
+        ("a.dane.test A", Answer::records(&["A 192.0.2.1"])),
+        ("b.dane.test A", Answer::records(&["A 192.0.2.2"])),
+        ("c.dane.test A", Answer::records(&["A 192.0.2.3"])),
+        ("d.dane.test A", Answer::records(&["A 192.0.2.4"])),
+        ("_25._tcp.a.dane.test TLSA", Answer::records(&[&good])),
+        ("_25._tcp.b.dane.test TLSA", Answer::forged(&[&good])),
+        ("_25._tcp.c.dane.test TLSA", Answer::records(&[&good.replace('3', "1")])),
+        ("bogus.test MX", Answer::records(&["MX 10 b.dane.test."])),
+        ("unsigned.test NS", Answer::records(&["NS ns.unsigned.test."])),
+        ("unsigned.test MX", Answer::records(&["MX 10 a.dane.test."])),
+    ] {
+        server.says(question, answer);
+    }
+    let trust_anchor = Some(anchor.path().to_owned());
+    let dns =
+        DnsSettings { dnssec: true, trust_anchor, timeout: std::time::Duration::from_secs(2), ..settings(&[&server]) };
+    let dns = Dns::new(&dns).unwrap();
+    let demanding = "[[routes]]\nname = \"dane\"\nrecipient_domains = [\"unsigned.test\"]\ntls = \"dane\"";
+    for (text, expected_unsigned) in [("", Ok(TlsDemand::Opportunistic)), (demanding, Err(Outcome::TemporaryTls))] {
+        let router = Router::new(toml::from_str(text).unwrap(), dns.clone(), Policies::new(true)).unwrap();
+        let found = router.route("dane.test", false).await.unwrap();
+        let names: Vec<_> = found.iter().map(|hop| hop.name.as_str()).collect();
+        assert_eq!(names, ["a.dane.test", "c.dane.test", "d.dane.test"], "b is bogus");
+        assert!(matches!(&found[0].tls, TlsDemand::Dane { records, .. } if records.len() == 1));
+        assert_eq!(found[1].tls, TlsDemand::Encrypted, "records that nothing can be done with demand TLS all the same");
+        assert_eq!(found[2].tls, TlsDemand::Opportunistic);
+        let failure = router.route("bogus.test", false).await.unwrap_err();
+        assert_eq!(failure.outcome(), Outcome::TemporaryTls, "{failure}");
+        let unsigned = router.route("unsigned.test", false).await;
+        let unsigned = unsigned.map(|hops| hops[0].tls.clone()).map_err(|failure| failure.outcome());
+        assert_eq!(unsigned, expected_unsigned, "{text}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod policy;
 mod roots;
+pub mod sts;
 mod verifier;
 
 use std::{io, net::IpAddr, path::Path, sync::Arc};

@@ -1,14 +1,18 @@
-//! What TLS a destination's own words demand: DANE (RFC 7672).
+//! What TLS a destination's own words demand: DANE (RFC 7672) and MTA-STS (RFC 8461).
 //!
 //! A route of the operator goes before: what he says about TLS is asked of nobody else. DANE is used only where
 //! DNSSEC proves both the mail hosts and their addresses; a host whose TLSA records are bogus or cannot be had is
-//! left out, since going on without them is what an attacker would want.
+//! left out, since going on without them is what an attacker would want. Where there is DANE, MTA-STS has no say (RFC
+//! 8461 2).
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use securanet_gateway::model::DomainName;
 
-use super::verifier;
+use super::{
+    sts::{Mode, Sts},
+    verifier,
+};
 use crate::{
     dns::{Dns, DnsFailure, HostAddresses, TlsaRecord},
     route::{Hop, RouteFailure, TlsDemand},
@@ -19,6 +23,7 @@ use crate::{
 pub struct Policies {
     /// DANE.
     dane: bool,
+    sts: Option<Sts>,
 }
 
 /// A mail host with what the DNS said of its addresses, and whether a route has said something about TLS.
@@ -28,7 +33,14 @@ impl Policies {
     /// `dane`: DNSSEC is validated, so that DANE can be believed.
     #[must_use]
     pub const fn new(dane: bool) -> Self {
-        Self { dane }
+        Self { dane, sts: None }
+    }
+
+    /// Asks for MTA-STS policies too.
+    #[must_use]
+    pub fn with_mta_sts(mut self, sts: Sts) -> Self {
+        self.sts = Some(sts);
+        self
     }
 
     /// Puts the demands of a destination on its mail hosts. Hosts that must not be used are left out.
@@ -38,7 +50,14 @@ impl Policies {
         domain: &DomainName,
         mx_secure: bool,
         candidates: Vec<Candidate>,
+        may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
     ) -> Result<Vec<Hop>, RouteFailure> {
+        let unspoken = candidates.iter().any(|(_, _, by_route)| !by_route);
+        let policy = match self.sts.as_ref().filter(|_| unspoken) {
+            Some(sts) => sts.policy(dns, domain.as_str(), may_reach).await,
+            None => None,
+        };
+        let enforced = policy.filter(|policy| policy.mode == Mode::Enforce);
         let mut hops = Vec::new();
         let mut skipped = Vec::new();
         for (mut hop, addresses, by_route) in candidates {
@@ -53,7 +72,17 @@ impl Policies {
                     hops.push(hop);
                 }
                 Ok(None) if demanded => skipped.push(format!("{} has no secure TLSA records", hop.name)),
-                Ok(None) => hops.push(hop),
+                Ok(None) => match enforced.as_ref().filter(|_| !by_route) {
+                    Some(policy) if !policy.names(&hop.name) => {
+                        skipped.push(format!("{} is not named by the MTA-STS policy", hop.name));
+                    }
+                    Some(_) => {
+                        hop.tls = TlsDemand::Verified(vec![hop.name.clone()]);
+                        hop.tls_reason = Some("MTA-STS".to_owned());
+                        hops.push(hop);
+                    }
+                    None => hops.push(hop),
+                },
                 Err(dead @ DnsFailure::ResolverDead(_)) => return Err(dead.into()),
                 Err(failure) => skipped.push(failure.to_string()),
             }

@@ -13,11 +13,15 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::signer::Signer;
+
 /// What is answered to a question.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     /// `TYPE data` of the name asked for, or `name. TYPE data`.
     Records(Vec<String>),
+    /// The same; where the server signs, the signatures are wrong.
+    Forged(Vec<String>),
     Code(ResponseCode),
     Silence,
 }
@@ -25,6 +29,10 @@ pub(crate) enum Answer {
 impl Answer {
     pub(crate) fn records(records: &[&str]) -> Self {
         Self::Records(records.iter().map(|record| (*record).to_owned()).collect())
+    }
+
+    pub(crate) fn forged(records: &[&str]) -> Self {
+        Self::Forged(records.iter().map(|record| (*record).to_owned()).collect())
     }
 }
 
@@ -34,6 +42,7 @@ struct Script {
     asked: HashMap<String, usize>,
     dead: bool,
     truncates_udp: bool,
+    signer: Option<Arc<Signer>>,
 }
 
 /// The server. What nobody told it has no data.
@@ -82,6 +91,11 @@ impl Server {
 
     pub(crate) fn truncates_udp(&self) {
         self.script.lock().truncates_udp = true;
+    }
+
+    /// Signs its answers as the root zone; what is below `unsigned.test` belongs to a zone that is not signed.
+    pub(crate) fn signs(&self, signer: Arc<Signer>) {
+        self.script.lock().signer = Some(signer);
     }
 
     /// How often it was asked.
@@ -135,12 +149,15 @@ fn answer(question: &[u8], script: &Mutex<Script>, udp: bool) -> Option<Vec<u8>>
         Some(Answer::Silence) => return None,
         Some(Answer::Code(code)) => reply.metadata.response_code = *code,
         Some(Answer::Records(_)) if udp && script.truncates_udp => reply.metadata.truncation = true,
-        Some(Answer::Records(records)) => {
+        Some(Answer::Records(records) | Answer::Forged(records)) => {
             for text in records {
                 reply.add_answer(record(query.name(), text));
             }
         }
         None => {}
+    }
+    if let Some(signer) = &script.signer {
+        signer.sign(&query, &mut reply, matches!(script.answers.get(&key), Some(Answer::Forged(_))));
     }
     reply.to_vec().ok()
 }

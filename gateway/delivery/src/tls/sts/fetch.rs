@@ -1,0 +1,108 @@
+//! Fetching a policy (RFC 8461 3.3): HTTPS from `mta-sts.DOMAIN`, its certificate verified, no redirects, text/plain,
+//! bounded in octets and time.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::client::TlsStream;
+
+use super::grammar::{POLICY_OCTETS_MAX, StsPolicy};
+use crate::{dns::Dns, route::TlsDemand, tls::TlsClient};
+
+/// Addresses of the policy host that are tried.
+const ADDRESSES_MAX: usize = 3;
+
+pub(super) struct Fetcher {
+    pub(super) tls: Arc<TlsClient>,
+    pub(super) port: u16,
+    /// For all of it.
+    pub(super) timeout: Duration,
+}
+
+impl Fetcher {
+    /// Fetches the policy of a domain; otherwise says why there is none. `may_reach` keeps a stranger's DNS from
+    /// pointing us into our own networks.
+    pub(super) async fn fetch(
+        &self,
+        dns: &Dns,
+        domain: &str,
+        may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
+    ) -> Result<StsPolicy, String> {
+        let host = format!("mta-sts.{domain}");
+        let fetching = async {
+            let addresses = dns.addresses(&host).await.map_err(|error| error.to_string())?;
+            let stream = self.connect(&host, addresses, may_reach).await?;
+            let text = get(stream, &host).await?;
+            StsPolicy::parse(&text).ok_or_else(|| format!("what {host} has is no policy"))
+        };
+        timeout(self.timeout, fetching).await.map_err(|_| format!("{host} took too long"))?
+    }
+
+    async fn connect(
+        &self,
+        host: &str,
+        addresses: Vec<IpAddr>,
+        may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
+    ) -> Result<TlsStream<TcpStream>, String> {
+        let mut failure = format!("{host} has no address that may be connected to");
+        let each = self.timeout / u32::try_from(ADDRESSES_MAX + 1).unwrap_or(1);
+        for address in addresses.into_iter().filter(|address| may_reach(*address)).take(ADDRESSES_MAX) {
+            let address = SocketAddr::new(address, self.port);
+            let tcp = match timeout(each, TcpStream::connect(address)).await {
+                Ok(Ok(tcp)) => tcp,
+                Ok(Err(error)) => {
+                    failure = format!("{host} at {address}: {error}");
+                    continue;
+                }
+                Err(_) => {
+                    failure = format!("{host} at {address} does not answer");
+                    continue;
+                }
+            };
+            // A certificate that is wrong at one address is no reason to look for another.
+            let demand = TlsDemand::Verified(vec![host.to_owned()]);
+            let secured = self.tls.connect(&demand, host, tcp).await;
+            return secured.map(|(stream, _)| stream).map_err(|error| format!("{host} at {address}: {error}"));
+        }
+        Err(failure)
+    }
+}
+
+async fn get(stream: TlsStream<TcpStream>, host: &str) -> Result<Bytes, String> {
+    let wrong = |error: hyper::Error| format!("{host}: {error}");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(wrong)?;
+    let request = Request::get("/.well-known/mta-sts.txt")
+        .header(header::HOST, host)
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(wrong)?;
+        // RFC 8461 3.3: redirects are not followed, and only 200 counts.
+        if response.status() != StatusCode::OK {
+            return Err(format!("{host} answered {}", response.status()));
+        }
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("text/plain") {
+            return Err(format!("{host} has something of type {kind:?} instead of text/plain"));
+        }
+        let body = Limited::new(response.into_body(), POLICY_OCTETS_MAX).collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| format!("{host}: {error}"))
+    };
+    tokio::pin!(connection);
+    tokio::pin!(exchange);
+    tokio::select! {
+        text = &mut exchange => text,
+        // The connection may end before the exchange has read all that came over it.
+        _ = &mut connection => exchange.await,
+    }
+}

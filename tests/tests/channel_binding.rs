@@ -22,17 +22,67 @@ use rustls::{
 };
 use securanet_tests::server::{Options, PASSWORD, Server, address};
 
-/// Two listeners that trust no network: they offer nothing before STARTTLS.
+/// Listeners that trust no network: they offer nothing before STARTTLS.
 const FAR: &str = "[[listener]]\nname = \"far-imap\"\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\n\n\
-                   [[listener]]\nname = \"far-pop3\"\nprotocol = \"pop3\"\naddress = \"127.0.0.1:0\"\n";
+                   [[listener]]\nname = \"far-pop3\"\nprotocol = \"pop3\"\naddress = \"127.0.0.1:0\"\n\n\
+                   [[listener]]\nname = \"far-submission\"\nprotocol = \"submission\"\naddress = \"127.0.0.1:0\"\n";
 const PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// Longer than any answer takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// IMAP or POP3 under TLS.
+/// What a client speaks.
+#[derive(Clone, Copy)]
+enum Speaks {
+    Imap,
+    Pop3,
+    Smtp,
+}
+
+/// A client under TLS.
 struct Client {
     stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
-    pop3: bool,
+    speaks: Speaks,
+}
+
+impl Speaks {
+    fn of(listener: &str) -> Self {
+        match listener {
+            _ if listener.contains("pop3") => Self::Pop3,
+            _ if listener.contains("submission") => Self::Smtp,
+            _ => Self::Imap,
+        }
+    }
+
+    const fn start_tls(self) -> &'static str {
+        match self {
+            Self::Imap => "s STARTTLS\r\n",
+            Self::Pop3 => "STLS\r\n",
+            Self::Smtp => "STARTTLS\r\n",
+        }
+    }
+
+    const fn capabilities(self) -> &'static str {
+        match self {
+            Self::Imap => "c CAPABILITY",
+            Self::Pop3 => "CAPA",
+            Self::Smtp => "EHLO client.example",
+        }
+    }
+
+    const fn authenticate(self) -> &'static str {
+        match self {
+            Self::Imap => "a AUTHENTICATE",
+            Self::Pop3 | Self::Smtp => "AUTH",
+        }
+    }
+
+    /// Before a challenge.
+    const fn challenge(self) -> &'static str {
+        match self {
+            Self::Imap | Self::Pop3 => "+ ",
+            Self::Smtp => "334 ",
+        }
+    }
 }
 
 /// How an exchange ended.
@@ -88,10 +138,10 @@ impl Client {
     fn connect(server: &Server, listener: &str, tls: &'static SupportedProtocolVersion) -> Self {
         let mut tcp = TcpStream::connect(server.address(listener)).unwrap();
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-        let pop3 = listener.contains("pop3");
+        let speaks = Speaks::of(listener);
         let implicit = listener.ends_with('s');
         if !implicit {
-            start_tls(&mut tcp, if pop3 { "STLS\r\n" } else { "s STARTTLS\r\n" });
+            start_tls(&mut tcp, speaks.start_tls());
         }
         let pem = fs::read(server.certificate()).unwrap();
         let pinned = Arc::new(Pinned(CertificateDer::from_pem_slice(&pem).unwrap()));
@@ -100,9 +150,12 @@ impl Client {
         let config = config.with_custom_certificate_verifier(pinned).with_no_client_auth();
         let mut session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         session.complete_io(&mut tcp).unwrap();
-        let mut client = Self { stream: BufReader::new(StreamOwned::new(session, tcp)), pop3 };
+        let mut client = Self { stream: BufReader::new(StreamOwned::new(session, tcp)), speaks };
         if implicit {
             client.line();
+        }
+        if matches!(speaks, Speaks::Smtp) {
+            client.mechanisms();
         }
         client
     }
@@ -127,7 +180,7 @@ impl Client {
 
     /// The mechanisms that it is offered.
     fn mechanisms(&mut self) -> Vec<String> {
-        self.send(if self.pop3 { "CAPA" } else { "c CAPABILITY" });
+        self.send(self.speaks.capabilities());
         let mut lines = String::new();
         loop {
             let line = self.line();
@@ -135,6 +188,9 @@ impl Client {
                 break;
             }
             lines = lines + &line + " ";
+            if line.starts_with("250 ") {
+                break;
+            }
         }
         lines.split_whitespace().map(|word| word.trim_start_matches("AUTH=").to_owned()).collect()
     }
@@ -144,9 +200,9 @@ impl Client {
         let header = "p=tls-exporter,,";
         let bare = format!("n={},r=fyko+d2lbbFgONRv9qkxdawL", address("ann"));
         let initial = STANDARD.encode(format!("{header}{bare}"));
-        self.send(&format!("{} {PLUS} {initial}", if self.pop3 { "AUTH" } else { "a AUTHENTICATE" }));
+        self.send(&format!("{} {PLUS} {initial}", self.speaks.authenticate()));
         let challenge = self.line();
-        let Some(challenge) = challenge.strip_prefix("+ ") else {
+        let Some(challenge) = challenge.strip_prefix(self.speaks.challenge()) else {
             return Outcome { line: challenge, server_proved: false };
         };
         let first = String::from_utf8(STANDARD.decode(challenge).unwrap()).unwrap();
@@ -169,7 +225,7 @@ impl Client {
         let verifier = mac(&mac(&salted, b"Server Key"), message.as_bytes());
         let expected = STANDARD.encode(format!("v={}", STANDARD.encode(verifier)));
         let answer = self.line();
-        if answer != format!("+ {expected}") {
+        if answer != format!("{}{expected}", self.speaks.challenge()) {
             return Outcome { line: answer, server_proved: false };
         }
         self.send("");
@@ -184,7 +240,7 @@ fn start_tls(tcp: &mut TcpStream, command: &str) {
     for _ in 0..2 {
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
-        assert!(line.starts_with("* OK") || line.starts_with("s OK") || line.starts_with("+OK"), "{line}");
+        assert!(["* OK", "s OK", "+OK", "220"].iter().any(|fine| line.starts_with(fine)), "{line}");
     }
     assert!(reader.buffer().is_empty());
 }
@@ -198,20 +254,20 @@ fn start() -> Server {
 }
 
 fn is_ok(line: &str) -> bool {
-    line.starts_with("a OK") || line.starts_with("+OK")
+    ["a OK", "+OK", "235", "250"].iter().any(|fine| line.starts_with(fine))
 }
 
 #[test]
 fn rfc_9266_a_login_bound_to_its_connection_succeeds() {
     let server = start();
-    for listener in ["imaps", "far-imap", "pop3s", "far-pop3"] {
+    for listener in ["imaps", "far-imap", "pop3s", "far-pop3", "submissions", "far-submission"] {
         let mut client = Client::connect(&server, listener, &TLS13);
         let offered = client.mechanisms();
         assert!(offered.iter().any(|name| name == PLUS), "{listener}: {offered:?}");
         let binding = client.exporter();
         let outcome = client.log_in(PASSWORD, &binding);
         assert!(is_ok(&outcome.line) && outcome.server_proved, "{listener}: {}", outcome.line);
-        client.send(if client.pop3 { "NOOP" } else { "a NOOP" });
+        client.send(if matches!(client.speaks, Speaks::Imap) { "a NOOP" } else { "NOOP" });
         let line = client.line();
         assert!(is_ok(&line), "{listener}: {line}");
     }
@@ -220,7 +276,7 @@ fn rfc_9266_a_login_bound_to_its_connection_succeeds() {
 #[test]
 fn rfc_5802_6_a_login_bound_to_another_connection_is_refused() {
     let server = start();
-    for listener in ["imaps", "pop3s"] {
+    for listener in ["imaps", "pop3s", "submissions"] {
         let elsewhere = Client::connect(&server, listener, &TLS13).exporter();
         for (password, binding) in [(PASSWORD, &elsewhere[..]), (PASSWORD, &[][..]), ("wrong", &[][..])] {
             let mut client = Client::connect(&server, listener, &TLS13);
@@ -240,12 +296,13 @@ fn rfc_5802_6_a_login_bound_to_another_connection_is_refused() {
 #[test]
 fn rfc_9266_3_without_tls_1_3_no_binding_is_offered_or_begun() {
     let server = start();
-    for listener in ["imaps", "pop3s"] {
+    for listener in ["imaps", "pop3s", "submissions"] {
         let mut client = Client::connect(&server, listener, &TLS12);
         let offered = client.mechanisms();
         assert!(offered.iter().any(|name| name == "SCRAM-SHA-256"), "{listener}: {offered:?}");
         assert!(!offered.iter().any(|name| name == PLUS), "{listener}: {offered:?}");
         let outcome = client.log_in(PASSWORD, &[0; 32]);
-        assert!(outcome.line.starts_with("a NO") || outcome.line.starts_with("-ERR"), "{listener}: {}", outcome.line);
+        let refused = ["a NO", "-ERR", "504"].iter().any(|refused| outcome.line.starts_with(refused));
+        assert!(refused, "{listener}: {}", outcome.line);
     }
 }

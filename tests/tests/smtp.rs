@@ -258,11 +258,11 @@ fn rfc_2920_and_5321_what_ehlo_announces_holds() {
         }
     }
     for keyword in
-        ["PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES", "STARTTLS"]
+        ["PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES", "DSN", "STARTTLS"]
     {
         assert!(announced.iter().any(|line| line == keyword), "{keyword}: {announced:?}");
     }
-    for keyword in ["AUTH", "BINARYMIME", "DSN", "VRFY", "EXPN", "ETRN"] {
+    for keyword in ["AUTH", "BINARYMIME", "VRFY", "EXPN", "ETRN", "FUTURERELEASE", "DELIVERBY", "REQUIRETLS"] {
         assert!(!announced.iter().any(|line| line.starts_with(keyword)), "{keyword}: {announced:?}");
     }
     // A whole transaction at once, one recipient refused.

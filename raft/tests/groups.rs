@@ -182,6 +182,13 @@ async fn a_message_whose_blob_is_not_here_is_not_proposed() {
     assert_eq!(groups.status()[1].last_log, before);
 }
 
+/// Waits until nothing is in flight: a request is answered a moment before its proposal is taken off.
+async fn idle(groups: &Groups) {
+    while groups.status()[1].proposals_in_flight > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// What collection asks of the groups.
 struct Names(Groups);
 
@@ -236,6 +243,7 @@ async fn a_blob_whose_upload_took_long_is_not_collected_between_the_request_and_
     run(&groups, execute(1, 0, vec![provision(7)])).await.unwrap();
 
     // The first request occupies the log, the second waits: it is in no entry yet.
+    idle(&groups).await;
     disks.log.stalled.store(true, Ordering::SeqCst);
     let send = |number, blobs: &[BlobId]| {
         let (groups, request) = (groups.clone(), execute(1, number, vec![deliver(7, number, blobs)]));
@@ -337,6 +345,7 @@ async fn nobody_waits_longer_than_the_deadline_for_a_disk_that_does_not_answer()
     one_at_a_time.batch.proposals_in_flight = 1;
     let groups = open(one_at_a_time, &disks).await;
     run(&groups, execute(1, 0, vec![provision(7)])).await.unwrap();
+    idle(&groups).await;
     disks.log.stalled.store(true, Ordering::SeqCst);
     let begun = Instant::now();
     let late = |number| {

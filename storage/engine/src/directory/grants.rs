@@ -36,9 +36,8 @@ pub(super) fn of(view: &ReadView<'_>, account: AccountId) -> Result<Vec<Grant>, 
 
 pub(super) fn add(tx: &mut Tx<'_>, grant: &Grant) -> Outcome {
     accounts::must_exist(tx, grant.account)?;
-    if grant.address.local() == ANY_LOCAL_PART {
-        addresses::domain_of(&tx.view(), &grant.address)?;
-    } else {
+    addresses::domain_of(&tx.view(), &grant.address)?;
+    if grant.address.local() != ANY_LOCAL_PART {
         addresses::must_lead_somewhere(&tx.view(), &grant.address)?;
     }
     let there = of(&tx.view(), grant.account)?;

@@ -63,7 +63,7 @@ impl Delivery {
     pub(crate) fn stay_here(&mut self, sink: SocketAddr) {
         let route = RouteSettings {
             name: "here".to_owned(),
-            recipient_domains: Vec::new(),
+            recipient_domains: vec!["*".to_owned()],
             senders: Vec::new(),
             hosts: vec![format!("[{}]:{}", sink.ip(), sink.port())],
             port: None,

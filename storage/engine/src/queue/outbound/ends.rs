@@ -67,6 +67,8 @@ impl Change<'_, '_> {
         self.leave(place, row)?;
         row.state = ending.state();
         row.unreached = false;
+        // Whatever an attempt that is still in doubt may bring: only a delivery changes an end.
+        row.deciding = None;
         self.count(ending);
         let destination = &mut self.destination(&row.to.destination)?.row;
         destination.open = less(destination.open)?;

@@ -188,6 +188,10 @@ fn a_remote_that_never_answers_the_dot_gets_the_message_six_times_at_most() {
         }
     }
     assert_eq!((attempts, queue.depth().uncertain), (6, 5));
+    queue.settle(THERE, 6, Outcome::TemporaryAnswer);
+    assert_eq!(queue.state(THERE), State::Failed, "an end is an end");
+    queue.settle(THERE, 3, DELIVERED);
+    assert_eq!((queue.state(THERE), queue.recipient(THERE).uncertain), (State::Delivered, 4));
 }
 
 #[test]

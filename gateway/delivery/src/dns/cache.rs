@@ -18,8 +18,14 @@ const NEGATIVE_TTL_DEFAULT: Duration = Duration::from_secs(60);
 /// Answers with a shorter TTL are remembered for this long, so that one mailing does not ask for each letter.
 const TTL_MIN: Duration = Duration::from_secs(5);
 
+/// Failures remembered at the same time: broken destinations are few among all.
+const FAILURES_MAX: usize = 2_000;
+
 pub(super) struct Memory {
     entries: Cache<(String, Kind), (Instant, Known)>,
+    /// What the servers of these failed with.
+    failures: Cache<(String, Kind), (Instant, String)>,
+    failure_ttl: Duration,
     positive_ttl_max: Duration,
     negative_ttl_max: Duration,
 }
@@ -28,6 +34,8 @@ impl Memory {
     pub(super) fn new(settings: &DnsSettings) -> Self {
         Self {
             entries: Cache::new(settings.cache_entries_max.max(1)),
+            failures: Cache::new(FAILURES_MAX),
+            failure_ttl: settings.failure_ttl,
             positive_ttl_max: settings.positive_ttl_max,
             negative_ttl_max: settings.negative_ttl_max,
         }
@@ -46,5 +54,15 @@ impl Memory {
         };
         let until = Instant::now() + ttl.max(TTL_MIN).min(ttl_max);
         self.entries.insert((name.to_owned(), kind), (until, known.clone()));
+    }
+
+    /// Why a question was not answered a moment ago.
+    pub(super) fn failure(&self, name: &str, kind: Kind) -> Option<String> {
+        let (until, why) = self.failures.get(&(name.to_owned(), kind))?;
+        (until > Instant::now()).then_some(why)
+    }
+
+    pub(super) fn put_failure(&self, name: &str, kind: Kind, why: &str) {
+        self.failures.insert((name.to_owned(), kind), (Instant::now() + self.failure_ttl, why.to_owned()));
     }
 }

@@ -205,6 +205,9 @@ impl Dns {
         if let Some(known) = self.inner.memory.get(&name, kind, !fresh) {
             return Ok(known);
         }
+        if let Some(why) = self.inner.memory.failure(&name, kind).filter(|_| !fresh) {
+            return Err(DnsFailure::Temporary { name, why });
+        }
         let began = Instant::now();
         match self.inner.servers.ask(&name, kind).await {
             Ok((known, ttl)) => {
@@ -212,8 +215,11 @@ impl Dns {
                 Ok(known)
             }
             Err(Failure::Answered(why) | Failure::Silent(why)) => {
-                let alive = self.inner.servers.answer_since(began).await;
-                if alive { Err(DnsFailure::Temporary { name, why }) } else { Err(DnsFailure::ResolverDead(why)) }
+                if !self.inner.servers.answer_since(began).await {
+                    return Err(DnsFailure::ResolverDead(why));
+                }
+                self.inner.memory.put_failure(&name, kind, &why);
+                Err(DnsFailure::Temporary { name, why })
             }
         }
     }

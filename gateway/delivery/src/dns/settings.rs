@@ -26,6 +26,10 @@ pub struct DnsSettings {
     /// Longest that an absence is remembered, whatever its SOA says. Default 5 minutes.
     #[serde(rename = "negative_ttl_seconds_max", with = "seconds")]
     pub negative_ttl_max: Duration,
+    /// How long a failure of a destination's servers is remembered (RFC 9520 3.2 asks for 1 s to 5 min), so that each
+    /// letter does not wait for them again. Default 10 s.
+    #[serde(rename = "failure_ttl_seconds", with = "seconds")]
+    pub failure_ttl: Duration,
     /// Validates DNSSEC here, which DANE needs. What is bogus is then a temporary failure of the destination.
     pub dnssec: bool,
     /// DNSKEY records to trust instead of the root's.
@@ -44,6 +48,7 @@ impl Default for DnsSettings {
             cache_entries_max: 20_000,
             positive_ttl_max: Duration::from_secs(3600),
             negative_ttl_max: Duration::from_secs(300),
+            failure_ttl: Duration::from_secs(10),
             dnssec: false,
             trust_anchor: None,
             control_names: vec![".".to_owned()],

@@ -175,6 +175,17 @@ async fn answers_and_absences_are_remembered_and_a_fresh_question_passes_by_abse
 }
 
 #[tokio::test]
+async fn rfc_9520_3_2_a_failure_is_remembered_for_a_moment() {
+    let (server, dns) = with(&[("failing.test MX", Answer::Code(ResponseCode::ServFail))]).await;
+    let first = dns.mail_hosts(&domain("failing.test"), false).await;
+    let asked = server.asked("failing.test MX");
+    assert_eq!(dns.mail_hosts(&domain("failing.test"), false).await, first);
+    assert_eq!(server.asked("failing.test MX"), asked, "the same is not asked again at once");
+    assert_eq!(dns.mail_hosts(&domain("failing.test"), true).await, first);
+    assert!(server.asked("failing.test MX") > asked);
+}
+
+#[tokio::test]
 async fn aliases_of_mail_hosts_are_followed_and_known() {
     let (_server, dns) = with(&[
         ("example.test MX", Answer::records(&["MX 10 alias.test."])),

@@ -263,9 +263,6 @@ impl Route {
     fn check(self) -> Result<Self, SettingsError> {
         let settings = &self.settings;
         let plain = matches!(settings.tls, Some(TlsSetting::Never));
-        if self.recipient_domains.is_empty() && self.senders.is_empty() {
-            return Err(self.wrong("it is for nobody: set recipient_domains (\"*\" for all) or senders"));
-        }
         if self.hosts.is_empty() && !self.senders.is_empty() {
             return Err(self.wrong("a route by sender needs hosts"));
         }

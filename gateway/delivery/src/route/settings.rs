@@ -70,7 +70,8 @@ impl Families {
 
 /// A way that mail takes other than that of the DNS, or under conditions of its own.
 ///
-/// It fits when one of `recipient_domains` fits (or there are none) and one of `senders` fits (or there are none).
+/// It fits when one of `recipient_domains` fits (or there are none) and one of `senders` fits (or there are none): with
+/// neither it is for all mail.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteSettings {

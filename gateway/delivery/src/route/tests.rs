@@ -189,7 +189,10 @@ async fn routes_that_cannot_work_are_refused_with_their_name_and_the_remedy() {
     let dns = Dns::new(&settings(&[&server])).unwrap();
     let cases = [
         ("name = \"a b\"\nrecipient_domains = [\"*\"]", "number 1"),
-        ("name = \"x\"", "for nobody"),
+        (
+            "name = \"x\"\nrecipient_domains = [\"*\"]\n[[routes]]\nname = \"x\"\nrecipient_domains = [\"a.test\"]",
+            "two routes",
+        ),
         ("name = \"x\"\nrecipient_domains = [\"a..b\"]", "is no domain"),
         ("name = \"x\"\nsenders = [\"a@b@\"]", "sender"),
         ("name = \"x\"\nsenders = [\"a.test\"]", "needs hosts"),

@@ -46,8 +46,8 @@
 //!
 //! The client is told 250 after `Accept` is committed. From then on:
 //! - **Nothing is lost.** Each recipient has exactly one row and one state; only `Forget` removes it, seven days after
-//!   everybody ended and was told. The content stays nameable, and its blobs reachable, until then minus those days: until
-//!   the last recipient has ended *and* the sender was told of what it is to be told of, because the report quotes it.
+//!   everybody of the item ended and was told of. The content is there, and its blobs are reachable, until the last
+//!   recipient has ended *and* the sender was told what it is to be told, because the report quotes it.
 //! - **Nobody is given up silently.** Failing and the duty to tell are one change. Telling and the fact that it was
 //!   told are one change ([`report`]).
 //! - **One attempt at a time passes the dot.** A recipient is taken by one lease; the final dot needs that lease living

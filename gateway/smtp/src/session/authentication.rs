@@ -5,6 +5,7 @@ use std::sync::Arc;
 use securanet_gateway::{
     line::{Line, LineEnding},
     login::{Login, LoginError, Mechanism, SaslContext, SaslStep, encoding},
+    model::StoreError,
 };
 
 use super::{
@@ -38,7 +39,7 @@ impl Conversation {
                 self.login = Some(login);
                 Reply::new(235, (7, 0), "welcome")
             }
-            Err(refused) => refused.reply,
+            Err(reply) => reply,
         };
         self.answer(&reply).await?;
         if reply.code() == refusal::draining().code() {
@@ -54,28 +55,28 @@ impl Conversation {
         Ok(State::Named(state))
     }
 
-    async fn exchange(&mut self, mechanism: &str, initial: Option<Secret>) -> Result<Result<Login, Refused>, End> {
+    async fn exchange(&mut self, mechanism: &str, initial: Option<Secret>) -> Result<Result<Login, Reply>, End> {
         let smtp = Arc::clone(&self.smtp);
-        let Some(submission) = &smtp.submission else { return Ok(Err(refused(502, (5, 1), "no logging in here"))) };
+        let Some(submission) = &smtp.submission else { return Ok(Err(Reply::new(502, (5, 1), "no logging in here"))) };
         let context = self.sasl();
         let Some(mechanism) = Mechanism::parse(mechanism) else {
-            return Ok(Err(refused(504, (5, 4), "no such mechanism")));
+            return Ok(Err(Reply::new(504, (5, 4), "no such mechanism")));
         };
         let offered = submission.authenticator.mechanisms(&context).contains(&mechanism);
         if context.is_private() && !offered {
-            return Ok(Err(refused(504, (5, 4), "that mechanism needs TLS 1.3")));
+            return Ok(Err(Reply::new(504, (5, 4), "that mechanism needs TLS 1.3")));
         }
         let mut exchange = submission.authenticator.start(mechanism, context);
         let mut response = match initial.map(|initial| encoding::decode_initial_response(&initial.0)) {
             None => Vec::new(),
             Some(Ok(response)) => response,
-            Some(Err(error)) => return Ok(Err(error.into())),
+            Some(Err(error)) => return Ok(Err(reply_to(&error))),
         };
         loop {
             let challenge = match exchange.step(&response).await {
                 Ok(SaslStep::Done(login)) => return Ok(Ok(login)),
                 Ok(SaslStep::Challenge(challenge)) => challenge,
-                Err(error) => return Ok(Err(error.into())),
+                Err(error) => return Ok(Err(reply_to(&error))),
             };
             // Longer than a reply's line may be (RFC 4954 4), and base64 needs no care.
             self.io.write(format!("334 {}\r\n", encoding::encode_challenge(&challenge)).as_bytes()).await?;
@@ -83,42 +84,27 @@ impl Conversation {
             response = match line {
                 Line::Complete { bytes, ending: LineEnding::CrLf } => match encoding::decode_response(&bytes) {
                     Ok(response) => response,
-                    Err(error) => return Ok(Err(error.into())),
+                    Err(error) => return Ok(Err(reply_to(&error))),
                 },
-                Line::Complete { .. } => return Ok(Err(refused(500, (5, 2), "lines end with CRLF"))),
-                Line::TooLong { .. } => return Ok(Err(refused(500, (5, 6), "response too long"))),
+                Line::Complete { .. } => return Ok(Err(Reply::new(500, (5, 2), "lines end with CRLF"))),
+                Line::TooLong { .. } => return Ok(Err(Reply::new(500, (5, 6), "response too long"))),
             };
         }
     }
 }
 
-/// Why nobody is logged in, as the client is told.
-struct Refused {
-    reply: Reply,
-}
-
-fn refused(code: u16, status: (u16, u16), text: &'static str) -> Refused {
-    Refused { reply: Reply::new(code, status, text) }
-}
-
-impl From<LoginError> for Refused {
-    fn from(error: LoginError) -> Self {
-        let reply = match &error {
-            LoginError::Refused | LoginError::Disabled => Reply::new(535, (7, 8), error.to_string()),
-            LoginError::PrivacyRequired => Reply::new(538, (7, 11), error.to_string()),
-            LoginError::TooManyAttempts { .. } => Reply::new(454, (7, 0), error.to_string()),
-            LoginError::Malformed(_) => Reply::new(501, (5, 2), error.to_string()),
-            LoginError::Cancelled => Reply::new(501, (7, 0), "cancelled"),
-            LoginError::Store(store) => {
-                tracing::warn!(error = %store, "login could not be checked");
-                let reply = refusal::of_store(store);
-                if reply.code() == refusal::draining().code() {
-                    reply
-                } else {
-                    Reply::new(454, (7, 0), "logging in is not possible now: try again later")
-                }
-            }
-        };
-        Self { reply }
+/// What the client is told when nobody is logged in (RFC 4954 4 and 6).
+fn reply_to(error: &LoginError) -> Reply {
+    match error {
+        LoginError::Refused | LoginError::Disabled => Reply::new(535, (7, 8), error.to_string()),
+        LoginError::PrivacyRequired => Reply::new(538, (7, 11), error.to_string()),
+        LoginError::TooManyAttempts { .. } => Reply::new(454, (7, 0), error.to_string()),
+        LoginError::Malformed(_) => Reply::new(501, (5, 2), error.to_string()),
+        LoginError::Cancelled => Reply::new(501, (7, 0), "cancelled"),
+        LoginError::Store(StoreError::Draining) => refusal::draining(),
+        LoginError::Store(store) => {
+            tracing::warn!(error = %store, "login could not be checked");
+            Reply::new(454, (7, 0), "logging in is not possible now: try again later")
+        }
     }
 }

@@ -125,7 +125,7 @@ fn kind(line: &[u8], has_fields: bool) -> LineKind {
     if line == b"\r\n" {
         return LineKind::Empty;
     }
-    if has_fields && line.starts_with_any(b" \t") {
+    if has_fields && is_folded(line) {
         return LineKind::Continuation;
     }
     let is_mbox = line.starts_with(b"From ") || line.starts_with(b">From ");
@@ -138,14 +138,9 @@ fn kind(line: &[u8], has_fields: bool) -> LineKind {
     }
 }
 
-trait StartsWithAny {
-    fn starts_with_any(&self, octets: &[u8]) -> bool;
-}
-
-impl StartsWithAny for [u8] {
-    fn starts_with_any(&self, octets: &[u8]) -> bool {
-        self.first().is_some_and(|first| octets.contains(first))
-    }
+/// RFC 5322 2.2.3.
+const fn is_folded(line: &[u8]) -> bool {
+    matches!(line.first(), Some(b' ' | b'\t'))
 }
 
 /// `field-name *WSP ":"` (RFC 5322 3.6.8, 4.5): the name.
@@ -171,7 +166,7 @@ impl Header {
         for line in self.octets[..self.end].split_inclusive(|&octet| octet == b'\n') {
             let next = at + line.len();
             match fields.last_mut() {
-                Some(last) if line.starts_with_any(b" \t") => last.end = next,
+                Some(last) if is_folded(line) => last.end = next,
                 _ => fields.push(at..next),
             }
             at = next;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use securanet_gateway::model::StoreError;
 use tokio::io::BufReader;
 
 use crate::{rfc3207::secured, server::Server};
@@ -238,4 +239,13 @@ async fn a_message_in_flight_is_refused_when_credentials_change() {
     client.hold("C: .\nS: 421 4.7.0 *\nS: EOF").await;
     client.bye().await;
     assert!(server.store.commands().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_does_not_answer_lets_nobody_in_yet() {
+    let mut server = Server::submission();
+    server.store.script().directory_fails = Some(StoreError::Unavailable("no leader".to_owned()));
+    server.check(&format!("{EHLO}C: AUTH PLAIN {PLAIN}\nS: 454 4.7.0 *\nC: MAIL FROM:<>\nS: 451 4.3.0 *")).await;
+    server.store.script().directory_fails = Some(StoreError::Draining);
+    server.check(&format!("{EHLO}C: AUTH PLAIN {PLAIN}\nS: 421 4.3.2 *\nS: EOF")).await;
 }

@@ -355,3 +355,35 @@ async fn an_account_sends_so_much_in_an_hour() {
     tokio::time::sleep(std::time::Duration::from_secs(3700)).await;
     check(&mut server, &format!("{mail}250 *{}", rcpt("250 *"))).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_be_looked_up_is_told_to_come_again() {
+    let mut server = Server::submission();
+    let mut client = server.connect();
+    let fails = |server: &Server, fails: bool| {
+        let error = StoreError::Unavailable("no leader".to_owned());
+        server.store.script().directory_fails = fails.then_some(error);
+    };
+    client.hold(&format!("{EHLO}C: AUTH PLAIN {PLAIN}\nS: 235 *")).await;
+    fails(&server, true);
+    client.hold(&format!("C: MAIL FROM:{ANN}\nS: 451 4.3.0 *")).await;
+    fails(&server, false);
+    client.hold(&format!("C: MAIL FROM:{ANN}\nS: 250 *\nC: RCPT TO:{WORLD}\nS: 250 *\nC: DATA\nS: 354 *")).await;
+    fails(&server, true);
+    client.hold("C: From: ann+shop@example.org\nC:\nC: text\nC: .\nS: 451 4.3.0 *").await;
+    client.bye().await;
+    assert!(server.store.commands().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc_6409_a_header_has_a_bounded_length() {
+    let mut server = Server::submission();
+    let mut client = server.connect();
+    let start = format!("C: AUTH PLAIN {PLAIN}\nS: 235 *\nC: MAIL FROM:{ANN}\nS: 250 *\nC: RCPT TO:{WORLD}\nS: 250 *");
+    client.hold(&format!("{EHLO}{start}\nC: DATA\nS: 354 *")).await;
+    let line = format!("X-Long: {}\r\n", "x".repeat(900));
+    client.send(line.repeat(1200).as_bytes()).await;
+    client.hold("C:\nC: .\nS: 552 5.3.4 header is larger *\nC: NOOP\nS: 250 *").await;
+    client.bye().await;
+    assert!(server.store.contents().is_empty());
+}

@@ -9,5 +9,6 @@ pub mod imap;
 pub mod ledger;
 pub mod random;
 pub mod release;
+pub mod rude;
 pub mod server;
 pub mod world;

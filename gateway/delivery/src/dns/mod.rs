@@ -71,7 +71,8 @@ pub enum DnsFailure {
 /// Where a domain wants its mail.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MailHosts {
-    /// Hosts that have addresses, by preference; equal ones in no particular order.
+    /// By preference, equal ones in no particular order. At least one has an address. Those without are there because
+    /// one of them may be ourselves, or preferred to ourselves.
     pub hosts: Vec<MailHost>,
     /// RFC 5321 5.1: there is no MX, the domain itself is the host.
     pub implicit: bool,
@@ -93,7 +94,7 @@ pub struct MailHost {
 /// Addresses of a host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostAddresses {
-    /// IPv6 and IPv4 in turn, as RFC 8305 4 orders them; at most [`ADDRESSES_MAX`].
+    /// IPv6 and IPv4 in turn, as RFC 8305 4 orders them; at most [`ADDRESSES_MAX`], or none.
     pub addresses: Vec<IpAddr>,
     /// They were proved by DNSSEC.
     pub secure: bool,
@@ -113,7 +114,7 @@ impl Dns {
 
     /// The hosts that take mail for a domain (RFC 5321 5.1). `fresh` passes by what is remembered of absences.
     ///
-    /// A host whose addresses cannot be told is left out as long as another one is there.
+    /// A host whose addresses cannot be told has none, as long as another one has some.
     ///
     /// # Errors
     /// [`DnsFailure`].
@@ -136,14 +137,20 @@ impl Dns {
         let mut hosts = Vec::new();
         let mut failure = DnsFailure::NoMailHost(domain.to_owned());
         for (preference, name, addresses) in looked_up {
-            match addresses {
-                Ok(addresses) => hosts.push(MailHost { preference, name, addresses }),
+            let addresses = match addresses {
+                Ok(addresses) => addresses,
                 Err(DnsFailure::ResolverDead(why)) => return Err(DnsFailure::ResolverDead(why)),
-                Err(temporary @ DnsFailure::Temporary { .. }) => failure = temporary,
-                Err(_) => {}
-            }
+                Err(told) => {
+                    if matches!(told, DnsFailure::Temporary { .. }) {
+                        failure = told;
+                    }
+                    HostAddresses { addresses: Vec::new(), secure: false, canonical: name.clone() }
+                }
+            };
+            hosts.push(MailHost { preference, name, addresses });
         }
-        if hosts.is_empty() { Err(failure) } else { Ok(MailHosts { hosts, implicit, secure }) }
+        let reachable = hosts.iter().any(|host| !host.addresses.addresses.is_empty());
+        if reachable { Ok(MailHosts { hosts, implicit, secure }) } else { Err(failure) }
     }
 
     /// The addresses of a host, or the address that its name is.

@@ -60,7 +60,7 @@ pub enum RouteFailure {
     #[error("mail for {0} loops back to ourselves: its best mail host is one of our own")]
     LoopsBack(String),
     /// All its addresses are ones that mail is not carried to.
-    #[error("the mail hosts of {0} have no address that mail may be carried to")]
+    #[error("the mail hosts of {0} have no address that mail may be carried to now")]
     NoUsableAddress(String),
     /// No host fulfils what DANE, MTA-STS or a route demand.
     #[error("no mail host of {destination} can be used: {why}")]

@@ -159,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn a_preferred_host_that_the_dns_cannot_tell_now_does_not_make_us_the_best() {
+        let hosts = vec![host(10, "failing.test", &[]), host(20, "us.test", &["192.0.2.9"])];
+        let selection = selection(|s| s.self_names = vec!["us.test".to_owned()]);
+        let failure = selection.select("test", hosts).unwrap_err();
+        assert_eq!(failure.outcome(), securanet_gateway::model::outbound::Outcome::TemporaryDns);
+        let hosts = vec![host(10, "us.test", &[]), host(20, "last.test", &["192.0.2.1"])];
+        assert_eq!(selection.select("test", hosts), Err(RouteFailure::LoopsBack("test".to_owned())));
+    }
+
+    #[test]
     fn ourselves_behind_an_alias_are_ourselves() {
         let mut alias = host(10, "mx.customer.test", &["192.0.2.1"]);
         alias.addresses.canonical = "us.test".to_owned();

@@ -54,9 +54,14 @@ impl TlsClient {
                 (self.config(Arc::new(verifier))?, "certificate verified by DANE".to_owned())
             }
         };
-        let name = match host.trim_start_matches("IPv6:").parse::<IpAddr>() {
+        // RFC 7672 8.1: a host found by DANE is asked for its TLSA base domain.
+        let asked_for = match demand {
+            TlsDemand::Dane { names, .. } => names.first().map_or(host, String::as_str),
+            _ => host,
+        };
+        let name = match asked_for.trim_start_matches("IPv6:").parse::<IpAddr>() {
             Ok(address) => ServerName::IpAddress(address.into()),
-            Err(_) => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
+            Err(_) => ServerName::try_from(asked_for.to_owned()).map_err(io::Error::other)?,
         };
         let stream = TlsConnector::from(config).connect(name, tcp).await?;
         let info = format!("{}, {checked}", describe(stream.get_ref().1));

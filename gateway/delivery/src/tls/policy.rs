@@ -5,18 +5,36 @@
 //! left out, since going on without them is what an attacker would want. Where there is DANE, MTA-STS has no say (RFC
 //! 8461 2).
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use securanet_gateway::model::DomainName;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    sts::{Mode, Sts},
+    sts::{Mode, ProcessMemory, Sts},
     verifier,
 };
 use crate::{
     dns::{Dns, DnsFailure, HostAddresses, TlsaRecord},
     route::{Hop, RouteFailure, TlsDemand},
+    settings::SettingsError,
 };
+
+/// What an operator decides about the policies of destinations.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicySettings {
+    /// MTA-STS policies (RFC 8461) are fetched and kept to. Default true.
+    pub mta_sts: bool,
+    /// Policies kept in this process. Default 10,000.
+    pub mta_sts_domains_max: usize,
+}
+
+impl Default for PolicySettings {
+    fn default() -> Self {
+        Self { mta_sts: true, mta_sts_domains_max: 10_000 }
+    }
+}
 
 /// Which policies of destinations are asked for.
 #[derive(Clone, Default)]
@@ -34,6 +52,20 @@ impl Policies {
     #[must_use]
     pub const fn new(dane: bool) -> Self {
         Self { dane, sts: None }
+    }
+
+    /// As the settings say. `dnssec`: it is validated, so that DANE can be believed; `roots`: the authorities whose
+    /// certificates policy hosts may have, those of the client's settings.
+    ///
+    /// # Errors
+    /// [`SettingsError`] when they cannot be read.
+    pub fn load(settings: &PolicySettings, dnssec: bool, roots: Option<&Path>) -> Result<Self, SettingsError> {
+        let policies = Self::new(dnssec);
+        if !settings.mta_sts {
+            return Ok(policies);
+        }
+        let memory = Arc::new(ProcessMemory::new(settings.mta_sts_domains_max));
+        Ok(policies.with_mta_sts(Sts::new(roots, memory)?))
     }
 
     /// Asks for MTA-STS policies too.

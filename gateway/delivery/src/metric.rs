@@ -78,7 +78,8 @@ pub(crate) fn in_memory(recipients: usize) {
     gauge!(IN_MEMORY).set(recipients as f64);
 }
 
-const fn outcome_name(outcome: Outcome) -> &'static str {
+/// An outcome's label in metrics and logs.
+pub(crate) const fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Delivered { .. } => "delivered",
         Outcome::TemporaryAnswer => "answer_4xx",

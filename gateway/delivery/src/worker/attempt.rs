@@ -126,6 +126,13 @@ struct Line {
 /// The conversation that is open, if one is.
 type Open = Option<Box<dyn Talk>>;
 
+/// A conversation's host after a transaction.
+struct Host {
+    is_reusable: bool,
+    /// As [`Talk::whom`] says.
+    whom: (String, String),
+}
+
 /// What became of a letter with one host.
 enum Carried {
     /// All its recipients are settled; whether the host took it for one of them.
@@ -328,17 +335,18 @@ impl Line {
             letter.settle_all(began, &letter::not_tried(1, "broken off before the message's end")).await;
             return Carried::BrokenOff;
         };
-        self.settle(talk.is_reusable(), letter, sent, began).await
+        let host = Host { is_reusable: talk.is_reusable(), whom: talk.whom() };
+        self.settle(&host, letter, sent, began).await
     }
 
-    async fn settle(&self, reusable: bool, letter: Letter, sent: Sent, began: Instant) -> Carried {
+    async fn settle(&self, host: &Host, letter: Letter, sent: Sent, began: Instant) -> Carried {
         if sent.stale {
             return Carried::Stale(letter);
         }
         let mut left = None;
-        let mut of_recipient = |verdict| match settled(verdict)? {
+        let mut of_recipient = |verdict| match settled(verdict, host)? {
             // The host was lost before the final dot: the next one may take it.
-            verdict if verdict.outcome == Outcome::TemporaryConnection && !reusable => {
+            verdict if verdict.outcome == Outcome::TemporaryConnection && !host.is_reusable => {
                 left = Some(verdict);
                 None
             }
@@ -415,11 +423,14 @@ fn of_fault(fault: &ContentFault) -> Verdict {
 }
 
 /// What a verdict of the client is to the queue; none: it is to be sent in another transaction.
-fn settled(verdict: client::Verdict) -> Option<Verdict> {
+fn settled(verdict: client::Verdict, host: &Host) -> Option<Verdict> {
     Some(match verdict {
         client::Verdict::Settled(outcome) => outcome,
         client::Verdict::Again => return None,
         client::Verdict::Forbidden => letter::not_tried(1, "the queue did not allow the message's end"),
-        client::Verdict::Uncertain(why) => letter::ours(Outcome::Uncertain, (4, 4, 2), why),
+        client::Verdict::Uncertain(why) => {
+            let (host, tls) = host.whom.clone();
+            Verdict { host: Some(host), tls: Some(tls), ..letter::ours(Outcome::Uncertain, (4, 4, 2), why) }
+        }
     })
 }

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{Core, content::Prepared, group::Handle, lease::Lease, queue::Queue, settling::Fact};
+use crate::metric;
 
 /// Octets that the queue keeps of what an attempt says.
 const ANSWER_OCTETS_MAX: usize = 1000;
@@ -121,6 +122,7 @@ impl Letter {
             answer: cut(verdict.answer, ANSWER_OCTETS_MAX),
             answer_is_remote: verdict.answer_is_remote,
         };
+        self.log(&taken, &tried);
         let schedule = Schedule::clone(&self.schedule);
         let settlement = Settlement { place: taken.place, attempt: taken.attempt, tried, schedule };
         let fact = Fact { destination: self.destination.clone(), settlement, is_loud };
@@ -128,6 +130,27 @@ impl Letter {
             // The worker has ended: the lease's end makes it due again.
             self.core.release(&self.handle, &self.destination, 1);
         }
+    }
+}
+
+impl Letter {
+    /// The one line that says what became of a recipient.
+    fn log(&self, taken: &Taken, tried: &Attempt) {
+        let (class, subject, detail) = tried.status;
+        tracing::info!(
+            mail = self.head.view.trace_id,
+            group = %self.handle.group,
+            item = taken.place.item,
+            to = %taken.recipient.address,
+            attempt = taken.attempt,
+            outcome = metric::outcome_name(tried.outcome),
+            status = format!("{class}.{subject}.{detail}"),
+            host = tried.host,
+            tls = tried.tls,
+            took_millis = tried.took_millis,
+            answer = tried.answer,
+            "attempt"
+        );
     }
 }
 

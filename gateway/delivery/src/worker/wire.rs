@@ -34,6 +34,9 @@ pub(crate) trait Talk: Send {
     /// What content it can carry.
     fn path(&self) -> Path;
 
+    /// Host and TLS, as an attempt names them.
+    fn whom(&self) -> (String, String);
+
     /// Sends a message; `gate` is asked before the final dot.
     fn send<'a>(
         &'a mut self,
@@ -86,6 +89,10 @@ impl Talk for Session {
     fn path(&self) -> Path {
         let offered = self.capabilities();
         Path { eight_bit_mime: offered.eight_bit_mime, smtp_utf8: offered.smtp_utf8 }
+    }
+
+    fn whom(&self) -> (String, String) {
+        (self.host().to_owned(), self.tls().to_owned())
     }
 
     fn send<'a>(

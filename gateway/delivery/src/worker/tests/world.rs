@@ -193,6 +193,10 @@ impl Talk for Remote {
         Path { eight_bit_mime: true, smtp_utf8: true }
     }
 
+    fn whom(&self) -> (String, String) {
+        ("mx [192.0.2.1]:25".to_owned(), "none".to_owned())
+    }
+
     fn send<'a>(
         &'a mut self,
         envelope: &'a Envelope<'a>,

@@ -92,6 +92,12 @@ fn loose(column: &mut usize, octet: u8, out: &mut Vec<u8>) {
 /// Breaks before the last white space that leaves a line short enough; a word that is longer is broken anyway,
 /// which is no worse than what its next host would do.
 fn fold(line: &mut Vec<u8>, octet: u8, out: &mut Vec<u8>) {
+    if octet == b'\n' {
+        // A bare CR or LF was within the line and has become its end.
+        line.push(octet);
+        out.append(line);
+        return;
+    }
     if line.len() == LINE_OCTETS_MAX {
         let space = |at: &usize| matches!(line[*at], b' ' | b'\t') && !matches!(line[*at - 1], b' ' | b'\t');
         let at = (1..line.len()).rev().find(space);

@@ -68,6 +68,8 @@ pub(crate) fn check(data: &[u8]) {
     assert_eq!(written(message, &plan, step), out, "pieces do not change what leaves");
     check_lines(&out, lines_are_short(&scan));
     assert!(plan.is_eight_bit() || out.is_ascii(), "a narrow host gets ASCII");
+    let converted = scan.needs_utf8() && !path.smtp_utf8;
+    assert!(!converted || !scanned(&out, out.len()).needs_utf8(), "a header that is UTF-8 leaves");
     if plan.is_untouched() {
         assert!(out.starts_with(message) && out.len() <= message.len() + 2, "nothing to do is nothing done");
     }

@@ -14,11 +14,14 @@ mod field;
 pub(crate) mod fuzz;
 #[cfg(test)]
 pub(crate) mod harness;
+mod line;
 mod pieces;
 mod plan;
 mod scan;
+mod scanner;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::sync::Arc;
 
@@ -28,7 +31,8 @@ use securanet_gateway::{model::StoreError, store::Content};
 use self::encode::{Encoder, LineEnds};
 pub(crate) use self::{
     pieces::{Pieces, header},
-    scan::Scanner,
+    scanner::Scanner,
+    words::encoded_words,
 };
 pub use self::{
     plan::{Path, Plan, Unsendable},

@@ -12,7 +12,7 @@
 //! | a long line in multipart/signed or /encrypted, or in an unknown encoding | left alone: changing it would break it for sure, the next host only perhaps |
 //! | octets above 127 there, no 8BITMIME | [`Unsendable`] 5.6.3 |
 //! | octets above 127 in a part's header, no 8BITMIME | [`Unsendable`] 5.6.3 |
-//! | UTF-8 in the message's header, no SMTPUTF8 | [`Unsendable`] 5.6.7 |
+//! | UTF-8 in the message's header, no SMTPUTF8 | encoded words (RFC 2047) where readers are shown the same, else [`Unsendable`] 5.6.7 |
 //! | other octets above 127 in the message's header | leave where 8BITMIME is spoken, else [`Unsendable`] 5.6.3 |
 //! | bare CR or LF | becomes CRLF |
 
@@ -174,6 +174,13 @@ impl Scan {
         let mut edits = Vec::new();
         let remove = |range: &Range<u64>| Edit { range: range.clone(), with: With::Octets(Vec::new()) };
         edits.extend(self.return_paths.iter().map(remove));
+        if self.header == Octets::Utf8 && !path.smtp_utf8 {
+            let worded = |(range, field): &(Range<u64>, Vec<u8>)| Edit {
+                range: range.clone(),
+                with: With::Octets(field.clone()),
+            };
+            edits.extend(self.worded.iter().map(worded));
+        }
         let mut encoded = false;
         for leaf in &self.leaves {
             encoded |= self.edit_leaf(leaf, narrow, &mut edits)?;
@@ -201,7 +208,9 @@ impl Scan {
     /// What no edit can help.
     fn check(&self, path: Path) -> Result<(), Unsendable> {
         match self.header {
-            Octets::Utf8 if !path.smtp_utf8 => return Err(Unsendable::HeaderNeedsUtf8),
+            Octets::Utf8 if !path.smtp_utf8 && (self.unwordable || self.overflow) => {
+                return Err(Unsendable::HeaderNeedsUtf8);
+            }
             Octets::Other if path.is_narrow() => return Err(Unsendable::EightBitHeader),
             _ => {}
         }

@@ -164,6 +164,8 @@ fn long_header_lines_are_folded() {
     assert_eq!(parsed.references().as_text_list().unwrap().len(), 60);
     assert_eq!(parsed.body_text(0).unwrap(), "body\r\n");
     assert_eq!(text(&wide).matches('y').count(), 2501);
+    let broken = format!("Subject: x\r\n{}\rz\r\n\r\nbody\r\n", "y".repeat(997));
+    assert_narrow(&leaves(broken.as_bytes(), WIDE));
 }
 
 #[test]
@@ -183,8 +185,23 @@ fn rfc_1847_what_is_signed_is_never_changed() {
 }
 
 #[test]
+fn rfc_2047_words_stand_for_utf8_where_a_reader_sees_no_difference() {
+    let message = crlf("From: Jörg\n Müller <j@example.org>\nTo: b@example.org\nSubject: Grüße\n aus Köln\n\nx\n");
+    assert_eq!(leaves(&message, WIDE), message);
+    for path in [NARROW, super::Path { eight_bit_mime: true, smtp_utf8: false }] {
+        assert_eq!(
+            text(&leaves(&message, path)),
+            text(&crlf(
+                "From: =?utf-8?B?SsO2cmcgTcO8bGxlcg==?= <j@example.org>\nTo: b@example.org\n\
+                 Subject: =?utf-8?B?R3LDvMOfZQ==?= aus =?utf-8?B?S8O2bG4=?=\n\nx\n"
+            ))
+        );
+    }
+}
+
+#[test]
 fn what_cannot_be_converted_is_refused_for_good() {
-    let utf8_header = crlf("Subject: Grüße\n\nx\n");
+    let utf8_header = crlf("Subject: Grüße\nTo: <jörg@example.org>\n\nx\n");
     let path = super::Path { eight_bit_mime: true, smtp_utf8: false };
     assert_eq!(scanned(&utf8_header, 3).plan(path), Err(Unsendable::HeaderNeedsUtf8));
     assert!(scanned(&utf8_header, 3).plan(WIDE).unwrap().needs_utf8());
@@ -228,7 +245,7 @@ fn parts_of_a_message_are_told_from_its_own_fields() {
 
 #[test]
 fn messages_of_any_shape_leave_whole_or_are_refused() {
-    let seeds: [&[u8]; 7] = [
+    let seeds: [&[u8]; 8] = [
         b"\x03\x05Return-Path: <a@b>\r\nFrom: a@example.org\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; \
           boundary=b\r\nContent-Transfer-Encoding: 8bit\r\n\r\npr\xc3\xa4\r\n--b\r\nContent-Type: text/plain\r\n\r\nGr\xc3\xbc\xc3\x9fe =\r\n--b--\r\n",
         b"\x01\x01Content-Type: multipart/signed; boundary=\"s s\"\r\n\r\n--s s\r\nContent-Type: multipart/digest; \
@@ -237,6 +254,7 @@ fn messages_of_any_shape_leave_whole_or_are_refused() {
         b"\x00\x09Content-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJDREVG\r\nQUJD\xff==\r\n",
         b"\x02\x04Content-Type: message/rfc822\r\n\r\nReturn-Path: <>\r\nSubject: \xc3\xa4\r\n\r\nin\r\n",
         b"\x01\x07Subject: no mime\r\n\r\nGr\xfc\xdfe\r\n.\r\n",
+        b"\x02\x03From: J\xc3\xb6rg \"M, \xc3\xbc\" <j@b> (\xc3\xa4),\r\n b: c;\r\nSubject: \xc3\xa4 b \xc3\xb6\r\n\r\nx\r\n",
         b"\x01\x07Subject: a\r\n b\r\nX: y\n\rz\r\n\nbody\r",
     ];
     mutated(&seeds, 8000, crate::fuzz::fuzz_outgoing);

@@ -357,9 +357,9 @@ fn rfc_5321_6_1_a_null_sender_is_never_answered() {
 #[test]
 fn whatever_strangers_write_a_report_keeps_its_shape() {
     let seeds: [&[u8]; 3] = [
-        b"Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\r\nFrom: a\r\n\r\nbody\r\n\0550-5.1.1 no\n550 5.1.1 such user\0mx.example \
+        b"Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\r\nFrom: a\r\n\r\nbody\r\n\x00550-5.1.1 no\n550 5.1.1 such user\0mx.example \
           [192.0.2.1]:25\0rfc822;a+2Bb@example.org\0QQ+3D1\0<1@example.org>\0bob",
-        b"Subject: \xc3\xa4\r\n\r\n\0452 \x1b[2J \xe2\x80\xae full\0\0utf-8;m\\x{FC}ller@example.org\0\0<>\0m\xc3\xbcller",
+        b"Subject: \xc3\xa4\r\n\r\n\x00452 \x1b[2J \xe2\x80\xae full\0\0utf-8;m\\x{FC}ller@example.org\0\0<>\0m\xc3\xbcller",
         b"\r\n\0--=_x\r\n\r\nAction: delivered\0[::1]\0x;+0D+0A+0D+0A\0+0D+0A\0<a\r\nb>\0a\"b c",
     ];
     mutated(&seeds, 3000, crate::fuzz::fuzz_report);

@@ -3,6 +3,8 @@
 use jiff::{Timestamp, tz::TimeZone};
 use securanet_gateway::model::UnixMillis;
 
+use crate::outgoing::encoded_words as words;
+
 /// Where lines are folded (RFC 5322 2.1.1).
 pub(super) const LINE_CHARS: usize = 76;
 /// A line of a machine-readable part is never longer, in octets (RFC 5322 2.1.1 allows 998).
@@ -97,22 +99,7 @@ pub(super) fn plain_time(time: UnixMillis) -> String {
 
 /// An unstructured header value: as it is in ASCII, else in RFC 2047 words.
 pub(super) fn encoded_words(text: &str) -> String {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    if text.is_ascii() && !text.contains("=?") {
-        return text.to_owned();
-    }
-    // A word has at most 75 octets: 45 octets of text are 60 of base64, and 12 stand around them.
-    let mut words: Vec<String> = vec![String::new()];
-    for c in text.chars() {
-        if words.last().is_some_and(|word| word.len() + c.len_utf8() > 45) {
-            words.push(String::new());
-        }
-        if let Some(word) = words.last_mut() {
-            word.push(c);
-        }
-    }
-    let words: Vec<String> = words.iter().map(|word| format!("=?utf-8?B?{}?=", STANDARD.encode(word))).collect();
-    words.join(" ")
+    if text.is_ascii() && !text.contains("=?") { text.to_owned() } else { words(text).join(" ") }
 }
 
 #[cfg(test)]
@@ -149,6 +136,6 @@ mod tests {
         assert_eq!(encoded_words("Report"), "Report");
         assert_eq!(encoded_words("Grüße"), "=?utf-8?B?R3LDvMOfZQ==?=");
         let long = encoded_words(&"ü".repeat(100));
-        assert!(long.split(' ').all(|word| word.len() <= 75) && long.split(' ').count() == 5, "{long}");
+        assert!(long.split(' ').all(|word| word.len() <= 64) && long.split(' ').count() == 6, "{long}");
     }
 }

@@ -17,6 +17,7 @@ use securanet_model::{
     policy::Scope,
     record,
     request::Proposal,
+    sending::{Grant, GrantKind, RelayGrant, RelayRecipients},
 };
 
 use crate::harness::{Group, START};
@@ -216,6 +217,52 @@ fn dkim() -> Vec<Command> {
 #[test]
 fn keys_that_sign_are_what_the_first_release_with_them_wrote() {
     check(0, dkim(), include_str!("frozen/dkim.txt"));
+}
+
+/// Two accounts of a domain, a grant of each kind, and a device.
+fn sending() -> Vec<Command> {
+    let create = |local: &str| DirectoryCommand::CreateAccount {
+        address: address(&format!("{local}@a.example")),
+        display_name: String::new(),
+        password: None,
+        quota: Quota::default(),
+    };
+    let grant = |text: &str, kind| {
+        DirectoryCommand::GrantSending(Grant { account: AccountId::new(1), address: address(text), kind })
+    };
+    let relay = |name: &str, recipients| {
+        DirectoryCommand::PutRelay(RelayGrant {
+            name: name.to_owned(),
+            networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::7".parse().unwrap()],
+            senders: vec![address("scan@a.example"), address("*@a.example")],
+            recipients,
+            recipients_per_hour: 100,
+        })
+    };
+    let commands = vec![
+        DirectoryCommand::Initialise { cluster: [1; 16], content_key: [2; 32], login_key: [3; 32], shards: 2 },
+        DirectoryCommand::CreateDomain { tenant: TenantId::new(7), name: domain() },
+        create("ann"),
+        create("bob"),
+        grant("bob@a.example", GrantKind::OnBehalf),
+        grant("*@a.example", GrantKind::SendAs),
+        grant("ann+x@a.example", GrantKind::SendAs),
+        DirectoryCommand::RevokeSending(Grant {
+            account: AccountId::new(1),
+            address: address("ann+x@a.example"),
+            kind: GrantKind::SendAs,
+        }),
+        relay("printers", RelayRecipients::Domains(vec![DomainName::parse("b.example").unwrap()])),
+        relay("alarms", RelayRecipients::Anybody),
+        relay("gone", RelayRecipients::Anybody),
+        DirectoryCommand::DeleteRelay { name: "gone".to_owned() },
+    ];
+    commands.into_iter().map(Command::Directory).collect()
+}
+
+#[test]
+fn grants_are_what_the_first_release_with_them_wrote() {
+    check(0, sending(), include_str!("frozen/sending.txt"));
 }
 
 #[test]

@@ -83,6 +83,8 @@ pub(super) type Known = Result<Arc<Records>, Absent>;
 pub(super) enum Failure {
     /// A server answered that it cannot tell, or told what cannot be true.
     Answered(String),
+    /// A server does not want to answer us. Resolvers tell the world's failures as SERVFAIL.
+    Refused(String),
     /// No server answered.
     Silent(String),
 }
@@ -106,6 +108,9 @@ pub(super) fn read(kind: Kind, answer: Result<&[Record], NetError>) -> Result<(K
         }
         Err(NetError::Dns(DnsError::DnssecBogus | DnsError::Nsec { .. })) => {
             Err(Failure::Answered("its DNSSEC signatures are bogus".to_owned()))
+        }
+        Err(NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused))) => {
+            Err(Failure::Refused("the answer was a refusal".to_owned()))
         }
         Err(NetError::Dns(DnsError::ResponseCode(code))) => Err(Failure::Answered(format!("the answer was {code}"))),
         Err(error @ (NetError::Timeout | NetError::Io(_) | NetError::NoConnections | NetError::Busy)) => {

@@ -221,8 +221,10 @@ impl Dns {
                 self.inner.memory.put(&name, kind, &known, ttl);
                 Ok(known)
             }
-            Err(Failure::Answered(why) | Failure::Silent(why)) => {
-                if !self.inner.servers.answer_since(began).await {
+            Err(failure) => {
+                let is_theirs = self.inner.servers.is_theirs(&failure, began).await;
+                let (Failure::Answered(why) | Failure::Refused(why) | Failure::Silent(why)) = failure;
+                if !is_theirs {
                     return Err(DnsFailure::ResolverDead(why));
                 }
                 self.inner.memory.put_failure(&name, kind, &why);

@@ -48,8 +48,19 @@ pub(super) struct Servers {
 struct Seen {
     /// When a server last gave an answer that is one.
     answer: Option<Instant>,
-    /// When the control names were last asked for, and whether a server answered.
-    control: Option<(Instant, bool)>,
+    /// When the control names were last asked for, and what came of it.
+    control: Option<(Instant, Control)>,
+}
+
+/// What our servers make of names that each of them should know.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Control {
+    /// None answers, or what answers has no way into the world.
+    Silent,
+    /// One answers that it does not want to: it serves some zones only, or not us.
+    Refused,
+    /// One answers.
+    Answered,
 }
 
 impl Servers {
@@ -87,7 +98,7 @@ impl Servers {
                     self.seen.lock().answer = Some(Instant::now());
                     return Ok(known);
                 }
-                Err(told @ Failure::Answered(_)) => failure = told,
+                Err(told @ (Failure::Answered(_) | Failure::Refused(_))) => failure = told,
                 Err(silent) if matches!(failure, Failure::Silent(_)) => failure = silent,
                 Err(_) => {}
             }
@@ -95,48 +106,54 @@ impl Servers {
         Err(failure)
     }
 
-    /// Whether any server answered something since a time, or does now.
-    pub(super) async fn answer_since(&self, since: Instant) -> bool {
+    /// Whether a question that failed after `since` says something about the name and not about our servers: one of
+    /// them gave an answer since, or answers a control question better than this one.
+    pub(super) async fn is_theirs(&self, failure: &Failure, since: Instant) -> bool {
+        let better = if matches!(failure, Failure::Refused(_)) { Control::Answered } else { Control::Refused };
         {
             let seen = self.seen.lock();
             if seen.answer.is_some_and(|at| at >= since) {
                 return true;
             }
-            if let Some((at, answered)) = seen.control
+            if let Some((at, control)) = seen.control
                 && at + CONTROL_LIFE > Instant::now()
             {
-                return answered;
+                return control >= better;
             }
         }
-        let answered = self.control().await;
-        self.seen.lock().control = Some((Instant::now(), answered));
-        answered
+        let control = self.control().await;
+        self.seen.lock().control = Some((Instant::now(), control));
+        control >= better
     }
 
-    /// Asks for what any server that reaches the world knows. A refusal is an answer too (a server for some zones
-    /// only); SERVFAIL is not: a resolver whose own uplink is dead says so about everything.
-    async fn control(&self) -> bool {
-        // Not one iterator over pairs: its closure would keep the future from being sent between threads.
+    /// Asks for what any server that reaches the world knows. SERVFAIL is no answer to it: a resolver whose own uplink
+    /// is dead says so about everything.
+    async fn control(&self) -> Control {
+        let mut best = Control::Silent;
         for resolver in &self.resolvers {
             for name in &self.control_names {
-                if is_answer(&resolver.lookup(name.clone(), RecordType::SOA).await) {
-                    return true;
+                best = best.max(judge(&resolver.lookup(name.clone(), RecordType::SOA).await));
+                if best == Control::Answered {
+                    return best;
                 }
             }
         }
-        false
+        best
     }
 }
 
-const fn is_answer<T>(lookup: &Result<T, NetError>) -> bool {
-    !matches!(
-        lookup,
-        Err(NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail))
+const fn judge<T>(lookup: &Result<T, NetError>) -> Control {
+    match lookup {
+        Err(
+            NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail))
             | NetError::Timeout
             | NetError::Io(_)
             | NetError::NoConnections
-            | NetError::Busy)
-    )
+            | NetError::Busy,
+        ) => Control::Silent,
+        Err(NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused))) => Control::Refused,
+        _ => Control::Answered,
+    }
 }
 
 fn server(address: SocketAddr) -> NameServerConfig {

@@ -35,7 +35,8 @@ pub struct DnsSettings {
     /// DNSKEY records to trust instead of the root's.
     pub trust_anchor: Option<PathBuf>,
     /// Names whose SOA is asked when a question failed: if no server answers for any of them either, the fault is
-    /// ours and not the destination's. Default the root.
+    /// ours and not the destination's. Default the root. Names of the operator's own choice that are not remembered
+    /// for long tell sooner that a resolver has lost its way into the world.
     pub control_names: Vec<String>,
 }
 

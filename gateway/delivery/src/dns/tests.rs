@@ -125,14 +125,26 @@ async fn a_resolver_that_answers_nothing_is_our_fault() {
 }
 
 #[tokio::test]
-async fn a_resolver_whose_own_uplink_is_dead_is_our_fault() {
-    let server = Server::start().await;
-    for question in [". SOA", "example.test MX"] {
-        server.says(question, Answer::Code(ResponseCode::ServFail));
+async fn a_resolver_whose_own_uplink_is_dead_or_that_refuses_us_is_our_fault() {
+    for code in [ResponseCode::ServFail, ResponseCode::Refused] {
+        let server = Server::start().await;
+        for question in [". SOA", "example.test MX"] {
+            server.says(question, Answer::Code(code));
+        }
+        let dns = Dns::new(&settings(&[&server])).unwrap();
+        let failure = dns.mail_hosts(&domain("example.test"), false).await.unwrap_err();
+        assert!(matches!(failure, DnsFailure::ResolverDead(_)), "{code}: {failure}");
     }
+}
+
+#[tokio::test]
+async fn a_server_for_some_zones_only_tells_their_failures() {
+    let server = Server::start().await;
+    server.says(". SOA", Answer::Code(ResponseCode::Refused));
+    server.says("example.test MX", Answer::Code(ResponseCode::ServFail));
     let dns = Dns::new(&settings(&[&server])).unwrap();
     let failure = dns.mail_hosts(&domain("example.test"), false).await.unwrap_err();
-    assert!(matches!(failure, DnsFailure::ResolverDead(_)), "{failure}");
+    assert!(matches!(failure, DnsFailure::Temporary { .. }), "{failure}");
 }
 
 #[tokio::test]

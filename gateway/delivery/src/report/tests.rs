@@ -145,6 +145,7 @@ async fn rfc_3464_programs_read_each_field() {
     let mut item = item(vec![bob, recipient(4, "not-told@remote.example", Vec::new()), eve]);
     item.options.envelope_id = Some("QQ+2B1".to_owned());
     item.recipients[2].history[0].answer_is_remote = false;
+    item.recipients[2].history[0].host = Some("[192.0.2.1] [192.0.2.1]:25".to_owned());
     let names = names();
     let report = Report::new(&item, &[3, 5], Notice::Failure, &names, UnixMillis::new(START)).unwrap();
     let (_, report) = write(&report, None).await;
@@ -171,7 +172,7 @@ async fn rfc_3464_programs_read_each_field() {
                 ("Final-Recipient", "rfc822; eve@remote.example"),
                 ("Action", "failed"),
                 ("Status", "4.4.1"),
-                ("Remote-MTA", "dns; mx.remote.example"),
+                ("Remote-MTA", "dns; [192.0.2.1]"),
                 ("Diagnostic-Code", "X-SecuraNET; no answer"),
                 ("Last-Attempt-Date", "Sun, 23 Nov 2025 08:02:06 +0000"),
             ]),

@@ -234,6 +234,15 @@ impl Group {
         (matched, slowest.since.elapsed())
     }
 
+    fn clock_ahead_millis(&self) -> u64 {
+        let (view, space) = self.replica.view();
+        match securanet_engine::clock(&*view, space) {
+            Ok(Some(clock)) => clock.millis_since((self.clock)()),
+            // Whoever applies or answers meets the error too, and stops.
+            Ok(None) | Err(_) => 0,
+        }
+    }
+
     pub(crate) fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let (ends, (waiting, in_flight)) = (self.log.ends(), self.batcher.depth());
@@ -252,6 +261,7 @@ impl Group {
             log_bytes: ends.bytes,
             waiting_requests: waiting,
             proposals_in_flight: in_flight,
+            clock_ahead_millis: self.clock_ahead_millis(),
             stopped: metrics.running_state.err().map(|error| error.to_string()),
         }
     }

@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     GroupStatus, RaftError, Settings, Stores,
+    clock_alarm::ClockAlarm,
     fan_out::FanOut,
     group::Group,
     log::LogStore,
@@ -48,6 +49,7 @@ struct Inner {
     log: LogStore,
     watches: Arc<Watches>,
     flusher: Flusher,
+    clock_alarm: ClockAlarm,
     /// Set when shutting down begins: nothing new is begun.
     draining: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
@@ -160,6 +162,7 @@ impl Groups {
             log,
             watches,
             flusher,
+            clock_alarm: ClockAlarm::default(),
             draining: watch::Sender::new(false),
             tasks: Mutex::default(),
         };
@@ -346,7 +349,9 @@ impl Inner {
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "the state cannot be made durable"),
         }
-        self.router.groups.values().for_each(|group| metric::publish(&group.status()));
+        let statuses: Vec<GroupStatus> = self.router.groups.values().map(|group| group.status()).collect();
+        statuses.iter().for_each(metric::publish);
+        self.clock_alarm.look(&statuses, Instant::now());
     }
 }
 

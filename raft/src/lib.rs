@@ -16,6 +16,7 @@
 pub mod fuzz;
 
 mod batch;
+mod clock_alarm;
 mod error;
 mod fan_out;
 pub mod format;

@@ -19,6 +19,7 @@ const APPLIED_INDEX: &str = "securanet_group_applied_index";
 const FLUSHED_INDEX: &str = "securanet_group_flushed_index";
 const LOG_BYTES: &str = "securanet_group_log_bytes";
 const WAITING_REQUESTS: &str = "securanet_group_waiting_requests";
+const CLOCK_AHEAD: &str = "securanet_group_clock_ahead_seconds";
 const STOPPED: &str = "securanet_group_stopped";
 
 /// Tells the recorder what each metric means; called once, after the recorder is installed and before groups are
@@ -36,6 +37,7 @@ pub fn describe() {
     describe_gauge!(FLUSHED_INDEX, "last entry whose effects are durable in the state");
     describe_gauge!(LOG_BYTES, "octets of the entries in the log");
     describe_gauge!(WAITING_REQUESTS, "requests that wait to be proposed");
+    describe_gauge!(CLOCK_AHEAD, "how far the group's clock is ahead of this node's; beyond 30 s writes are refused");
     describe_gauge!(STOPPED, "1 when the group has stopped: an operator must look");
 }
 
@@ -95,5 +97,6 @@ pub(crate) fn publish(status: &GroupStatus) {
     set(FLUSHED_INDEX, status.flushed.unwrap_or_default());
     set(LOG_BYTES, status.log_bytes);
     set(WAITING_REQUESTS, status.waiting_requests as u64);
+    set(CLOCK_AHEAD, status.clock_ahead_millis / 1000);
     set(STOPPED, u64::from(status.stopped.is_some()));
 }

@@ -35,6 +35,9 @@ pub struct GroupStatus {
     pub waiting_requests: usize,
     /// Proposals that are not committed yet.
     pub proposals_in_flight: usize,
+    /// How far the group's clock (the latest stamp of its entries) is ahead of this node's, in milliseconds. A leader
+    /// whose clock is behind by more than requests wait refuses all writes until it has caught up.
+    pub clock_ahead_millis: u64,
     /// Why the group has stopped, if it has: an operator must look.
     pub stopped: Option<String>,
 }

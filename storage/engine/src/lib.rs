@@ -140,6 +140,14 @@ const fn changed_nothing(reply: &Reply) -> bool {
     )
 }
 
+/// The clock of the group whose state `view` shows: the latest stamp of its entries; `None` before the first.
+///
+/// # Errors
+/// [`EngineError`].
+pub fn clock(view: &dyn Read, space: Space) -> Result<Option<UnixMillis>, EngineError> {
+    requests::clock(&ReadView::new(view, space))
+}
+
 /// Answers a query from the state that `view` shows.
 ///
 /// # Errors

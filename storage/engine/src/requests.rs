@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     EngineError,
     keys::{Key, Table},
-    tx::Tx,
+    tx::{ReadView, Tx},
 };
 
 /// Expired rows are collected when the clock has moved this far since the last time: each collection leaves a
@@ -45,6 +45,12 @@ struct ClockRow {
 }
 
 const FAR_NEVER: UnixMillis = UnixMillis::new(u64::MAX);
+
+/// The group's clock: the latest stamp of its entries; `None` before the first.
+pub(crate) fn clock(view: &ReadView<'_>) -> Result<Option<UnixMillis>, EngineError> {
+    let row: Option<ClockRow> = view.get_record(&view.key(Table::Clock))?;
+    Ok(row.map(|row| row.clock))
+}
 
 /// The memory of requests while one entry is applied.
 pub(crate) struct Memory {

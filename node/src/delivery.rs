@@ -8,7 +8,7 @@ use securanet_delivery::{
     dns::{Dns, DnsSettings},
     report::ReportNames,
     route::{RouteSettings, Router, RouterSettings},
-    tls::policy::Policies,
+    tls::policy::{Policies, PolicySettings},
     worker::{Worker, WorkerSettings},
 };
 use securanet_gateway::{client::StoreClient, model::DomainName};
@@ -31,6 +31,8 @@ pub(crate) struct Delivery {
     pub(crate) routing: RouterSettings,
     /// Who we are to other servers, whom we trust, how long we wait.
     pub(crate) client: ClientSettings,
+    /// Which policies of destinations about TLS are kept to.
+    pub(crate) tls: PolicySettings,
     /// How much at a time.
     pub(crate) worker: WorkerSettings,
 }
@@ -42,6 +44,7 @@ impl Default for Delivery {
             dns: DnsSettings::default(),
             routing: RouterSettings::default(),
             client: ClientSettings::default(),
+            tls: PolicySettings::default(),
             worker: WorkerSettings::default(),
         }
     }
@@ -77,6 +80,7 @@ impl Delivery {
         self.routing.routes = vec![route];
         // No name is asked for, so a machine without a network will do.
         self.dns.servers = vec![LOCAL_RESOLVER];
+        self.tls.mta_sts = false;
     }
 
     /// The worker, or why there can be none.
@@ -93,7 +97,8 @@ impl Delivery {
 
     fn parts(&self) -> anyhow::Result<(Router, Client)> {
         let dns = Dns::new(&self.dns).context("delivery.dns")?;
-        let policies = Policies::new(self.dns.dnssec);
+        let roots = self.client.roots.as_deref();
+        let policies = Policies::load(&self.tls, self.dns.dnssec, roots).context("delivery.tls")?;
         let router = Router::new(self.routing.clone(), dns, policies).context("delivery.routing")?;
         let client = Client::new(self.client.clone()).context("delivery.client")?;
         Ok((router, client))

@@ -271,7 +271,7 @@ pub fn must(command: Command, input: &str) -> anyhow::Result<String> {
 }
 
 /// A certificate for localhost, signed by itself: clients of the tests trust it by name.
-fn make_certificate(folder: &Path) -> anyhow::Result<()> {
+pub fn make_certificate(folder: &Path) -> anyhow::Result<()> {
     let mut names = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
     names.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
     names.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

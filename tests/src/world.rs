@@ -61,11 +61,11 @@ pub fn add_address(address: Ipv4Addr) {
 
 /// A zone of the world's DNS.
 #[derive(Clone, Copy, Debug)]
-pub struct Zone {
+pub struct Zone<'a> {
     /// Its name, a top-level one: `example`.
-    pub name: &'static str,
+    pub name: &'a str,
     /// Its records in master file format, without SOA and NS. Something that does not parse is answered with SERVFAIL.
-    pub records: &'static str,
+    pub records: &'a str,
     /// Whether it is signed, with its DS in the root.
     pub signed: Signed,
 }
@@ -134,7 +134,7 @@ pub struct Dns(Running);
 impl Dns {
     /// Starts it with these zones.
     #[must_use]
-    pub fn start(zones: &[Zone]) -> Self {
+    pub fn start(zones: &[Zone<'_>]) -> Self {
         add_address(DNS);
         let folder = tempfile::Builder::new().prefix("securanet-knot-").tempdir().expect("folder");
         let soa = "$TTL 60\n@ SOA ns.world. root.world. 1 60 60 600 5\n@ NS ns.world.\n";

@@ -3,6 +3,8 @@
 
 use std::{
     net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -10,7 +12,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use securanet_tests::{
     dialogue::Dialogue,
-    server::{Options, PASSWORD, Server, address},
+    server::{Options, PASSWORD, Server, address, must},
     world::{Dns, Kind, Remote, Signed, Zone, add_address, apart},
 };
 
@@ -22,7 +24,7 @@ const REFUSING: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
 /// One that takes connections and never speaks.
 const SILENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 98);
 
-const EXAMPLE: Zone = Zone {
+const EXAMPLE: Zone<'static> = Zone {
     name: "example",
     records: "postfix MX 10 mx.postfix\nmx.postfix A 192.0.2.10\n\
               exim MX 10 mx.exim\nmx.exim A 192.0.2.11\n\
@@ -36,7 +38,7 @@ const EXAMPLE: Zone = Zone {
 };
 
 /// One that no server can answer for.
-const BROKEN: Zone = Zone { name: "broken", records: "this is ( no zone\n", signed: Signed::No };
+const BROKEN: Zone<'static> = Zone { name: "broken", records: "this is ( no zone\n", signed: Signed::No };
 
 /// Lines of the node file for this world; a dead host costs seconds here, not minutes.
 fn config(more: &str) -> Options {
@@ -255,5 +257,62 @@ fn tls_is_used_where_it_is_offered_and_done_without_where_it_is_broken() {
         let trace = server.cli(&["trace", id.trim()], "").unwrap();
         assert!(trace.contains("TLSv1.3"), "the trace says how it went to Postfix:\n{trace}");
         assert!(trace.contains("none (failed"), "the trace says how it went to Exim:\n{trace}");
+    });
+}
+
+/// SHA-256 of the public key of a certificate, as TLSA records of usage 3, selector 1 have it (RFC 6698).
+fn key_hash(certificate: &Path) -> String {
+    let pipeline =
+        "openssl x509 -in \"$0\" -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -r";
+    let mut command = Command::new("sh");
+    command.args(["-c", pipeline]).arg(certificate);
+    must(command, "").unwrap().split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn rfc_7672_dane_decides_who_gets_the_mail() {
+    apart("rfc_7672_dane_decides_who_gets_the_mail", || {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+        securanet_tests::server::make_certificate(folder.path()).unwrap();
+        let records = format!(
+            "good MX 10 mx.good\nmx.good A {POSTFIX}\n_25._tcp.mx.good TLSA 3 1 1 {}\n\
+             wrong MX 10 mx.wrong\nmx.wrong A {EXIM}\n_25._tcp.mx.wrong TLSA 3 1 1 {}\n\
+             plain MX 10 mx.plain\nmx.plain A {OPENSMTPD}\n_25._tcp.mx.plain TLSA 3 1 1 {}\n",
+            key_hash(&certificate),
+            "0".repeat(64),
+            key_hash(&certificate),
+        );
+        let dns = Dns::start(&[
+            Zone { name: "dane", records: &records, signed: Signed::Yes },
+            Zone { name: "bogus", records: "you MX 10 mx\nmx A 192.0.2.10\n", signed: Signed::Broken },
+        ]);
+        let offered = Some((certificate.as_path(), key.as_path()));
+        let postfix = Remote::start(Kind::Postfix, POSTFIX, "good.dane", offered);
+        let exim = Remote::start(Kind::Exim, EXIM, "wrong.dane", offered);
+        let opensmtpd = Remote::start(Kind::OpenSmtpd, OPENSMTPD, "plain.dane", None);
+        let options = config("");
+        let validating = format!(
+            "servers = [\"192.0.2.53:53\"]\ndnssec = true\ntrust_anchor = {:?}",
+            dns.anchor().display().to_string()
+        );
+        let config = options.config.replace("servers = [\"192.0.2.53:53\"]", &validating);
+        let server = Server::start_with(Options { config, ..options }, &["ann"]).unwrap();
+        hurry(&server);
+        let refused = ["you@wrong.dane", "you@plain.dane", "you@you.bogus"];
+        submit(&server, &["you@good.dane"], "secret");
+        for recipient in refused {
+            submit(&server, &[recipient], "secret");
+        }
+        wait("delivery under DANE", &server, || (holds(&postfix, "secret") == 1).then_some(()));
+        assert!(postfix.log().contains("TLS connection established from"), "{}", postfix.log());
+        for recipient in refused {
+            bounce_about(&server, recipient);
+        }
+        assert_eq!(
+            (holds(&exim, "secret"), holds(&opensmtpd, "secret")),
+            (0, 0),
+            "never to whom DANE does not vouch for"
+        );
     });
 }

@@ -39,7 +39,7 @@ use crate::{
 /// A connection waits so long for its next letter: the time in which the next ones are taken from the queue.
 const LINGER: Duration = Duration::from_millis(500);
 /// A host that has not got ready for mail for so long may never.
-const SLOW: Duration = Duration::from_secs(10);
+const SLOW: Duration = Duration::from_secs(5);
 /// A goodbye that takes longer is nobody's loss.
 const QUIT_PATIENCE: Duration = Duration::from_secs(5);
 /// What a fault of ours kept back is tried again after this long.
@@ -254,7 +254,7 @@ impl Line {
         if let Ok(opened) = timeout(SLOW, &mut opening).await {
             return opened;
         }
-        let Some(_slow) = Slow::begin(&self.core) else { return opening.await };
+        let Some(_slow) = Slow::begin(&self.core, &self.name) else { return opening.await };
         opening.await
     }
 
@@ -378,8 +378,8 @@ fn after_host(talk: Box<dyn Talk>, taken: bool, open: &mut Open) -> After {
 struct Slow<'a>(&'a Core);
 
 impl<'a> Slow<'a> {
-    fn begin(core: &'a Core) -> Option<Self> {
-        let counts_no_more = core.scheduler.lock().slow();
+    fn begin(core: &'a Core, name: &Arc<str>) -> Option<Self> {
+        let counts_no_more = core.scheduler.lock().slow(Instant::now(), name);
         core.work.notify_one();
         counts_no_more.then_some(Self(core))
     }

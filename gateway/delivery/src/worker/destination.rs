@@ -21,8 +21,9 @@ use tokio::{sync::Notify, time::Instant};
 const LETTERS_IN_A_ROW: u32 = 4;
 /// Recipients in memory for each connection that a proven destination may have: one full transaction.
 const WINDOW_PER_SESSION: usize = 100;
-/// Recipients in memory for one that has failed: enough to try.
-const WINDOW_SUSPECT: usize = 10;
+/// Recipients in memory for one that has taken nothing yet, or has failed: enough to try, and so few that hundreds of dead
+/// ones leave room.
+const WINDOW_UNPROVEN: usize = 5;
 
 /// Recipients of one message that go out together.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +49,22 @@ pub(crate) enum SessionEnd<V> {
     Told,
 }
 
+/// What is known of a destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// Nothing yet.
+    New,
+    /// It has taken mail, and nothing has failed since.
+    Proven,
+    /// It failed last, here or before us, or has kept us waiting.
+    Suspect,
+}
+
+impl Standing {
+    /// All of them; the place of each is its number.
+    pub(crate) const ALL: [Self; 3] = [Self::New, Self::Proven, Self::Suspect];
+}
+
 /// A destination.
 #[derive(Debug)]
 pub(crate) struct Destination<T, V> {
@@ -63,9 +80,7 @@ pub(crate) struct Destination<T, V> {
     /// Wakes the idle ones.
     pub(crate) wake: Arc<Notify>,
     allowed: usize,
-    proven: bool,
-    /// Failed last, here or before us.
-    pub(crate) suspect: bool,
+    pub(crate) standing: Standing,
     /// Somebody wanted to bring more than there was room for.
     pub(crate) starved: bool,
     /// It is in the scheduler's list of those that may be ready.
@@ -87,8 +102,7 @@ impl<T, V: Clone> Destination<T, V> {
             idle: 0,
             wake: Arc::default(),
             allowed: 1,
-            proven: false,
-            suspect: false,
+            standing: Standing::New,
             starved: false,
             listed: false,
             next_message: None,
@@ -99,10 +113,10 @@ impl<T, V: Clone> Destination<T, V> {
 
     /// Recipients that it may have in memory; `scarce`: memory is half full.
     pub(crate) fn window(&self, scarce: bool) -> usize {
-        if self.suspect {
-            return WINDOW_SUSPECT;
-        }
-        let full = if self.proven { WINDOW_PER_SESSION * self.allowed } else { WINDOW_PER_SESSION };
+        let full = match self.standing {
+            Standing::New | Standing::Suspect => return WINDOW_UNPROVEN,
+            Standing::Proven => WINDOW_PER_SESSION * self.allowed,
+        };
         if scarce { full / 10 } else { full }
     }
 
@@ -145,7 +159,7 @@ impl<T, V: Clone> Destination<T, V> {
     /// A transaction was taken: one more connection is allowed.
     pub(crate) fn succeeded(&mut self, now: Instant, sessions_max: usize) {
         self.used = now;
-        (self.proven, self.suspect, self.verdict) = (true, false, None);
+        (self.standing, self.verdict) = (Standing::Proven, None);
         self.allowed = (self.allowed + 1).min(sessions_max);
     }
 
@@ -153,7 +167,7 @@ impl<T, V: Clone> Destination<T, V> {
     pub(crate) fn slow_down(&mut self, now: Instant) {
         self.used = now;
         self.allowed = 1;
-        self.suspect = true;
+        self.standing = Standing::Suspect;
     }
 
     /// Nothing of it can be reached; that is news until `until`.
@@ -230,11 +244,11 @@ mod tests {
     fn the_dead_get_little_memory_and_the_proven_much() {
         let now = Instant::now();
         let mut destination = Plain::new(now);
-        assert_eq!((destination.window(false), destination.window(true)), (100, 10));
+        assert_eq!((destination.window(false), destination.window(true)), (5, 5));
         (0..4).for_each(|_| destination.succeeded(now, 20));
         assert_eq!((destination.window(false), destination.window(true)), (500, 50));
         destination.slow_down(now);
-        assert_eq!((destination.window(false), destination.window(true)), (10, 10));
+        assert_eq!((destination.window(false), destination.window(true)), (5, 5));
     }
 
     #[test]

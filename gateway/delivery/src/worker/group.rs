@@ -232,7 +232,7 @@ impl Group {
         let mut claims = Vec::new();
         let mut scheduler = self.core.scheduler.lock();
         for due in page {
-            let name: Arc<str> = Arc::from(due.destination.as_str());
+            let name = scheduler.known_as(&due.destination);
             let granted = scheduler.claim(Instant::now(), &name, due.places.len(), due.failing_since.is_some());
             let bulk = bulk_of(due.places.len(), due.letters as usize);
             for (&place, is_bulk) in due.places.iter().zip(bulk).take(granted) {
@@ -338,7 +338,9 @@ impl Group {
             count += 1;
             let destination = self.core.routed(&known.head.view.sender, &taken, &claim.destination);
             if destination != claim.destination {
-                self.core.scheduler.lock().reclaim(Instant::now(), &claim.destination, &destination, 1);
+                let queued = &taken.recipient.destination;
+                let moved = (&claim.destination, &destination);
+                self.core.scheduler.lock().reclaim(Instant::now(), queued, moved, 1);
             }
             let key = (claim.place.item, destination.clone());
             let at = open.get(&key).copied().filter(|&at| letters[at].1.recipients < self.core.recipients_max());

@@ -256,12 +256,16 @@ impl Core {
     }
 
     /// The destination that a recipient really waits for: a route's, where one fits now. An operator's word stands.
-    fn routed(&self, sender: &ReversePath, taken: &Taken, destination: &Arc<str>) -> Arc<str> {
-        if **destination != *taken.recipient.address.domain().as_str() {
-            return destination.clone();
-        }
-        let routed = self.wire.destination_of(sender, &taken.recipient.address);
-        if routed == **destination { destination.clone() } else { Arc::from(routed) }
+    /// `claimed` is the one under which it was claimed.
+    fn routed(&self, sender: &ReversePath, taken: &Taken, claimed: &Arc<str>) -> Arc<str> {
+        let recipient = &taken.recipient;
+        let by_operator = recipient.destination != recipient.address.domain().as_str();
+        let name = if by_operator {
+            recipient.destination.clone()
+        } else {
+            self.wire.destination_of(sender, &recipient.address)
+        };
+        if name == **claimed { claimed.clone() } else { Arc::from(name) }
     }
 
     fn recipients_max(&self) -> usize {

@@ -19,7 +19,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::destination::{Destination, Load, SessionEnd};
+use super::destination::{Destination, Load, SessionEnd, Standing};
 
 /// Bounds and rates.
 #[derive(Clone, Debug)]
@@ -40,6 +40,9 @@ pub(crate) struct Limits {
 
 /// Of all bounds, destinations that failed last get this part together.
 const SUSPECTS_PART: usize = 4;
+/// Of memory, destinations that have taken nothing yet get this part together: they may be dead, and what has proved to live
+/// must not wait until that is clear.
+const NEW_PART: usize = 2;
 /// A destination's pace is forgotten when it was not used for so long.
 const FORGET_AFTER: Duration = Duration::from_secs(1800);
 /// When more destinations are known than this, those that may be forgotten are looked for.
@@ -50,12 +53,14 @@ const DESTINATIONS_MANY: usize = 10_000;
 pub(crate) struct Scheduler<T, V> {
     limits: Limits,
     destinations: HashMap<Arc<str>, Destination<T, V>>,
+    /// Where routes led last what the queue knows by another name: that is where its memory is counted.
+    led_to: HashMap<Arc<str>, Arc<str>>,
     /// Those that may want a connection, in turn.
     ready: VecDeque<Arc<str>>,
     /// Those that a rate limit keeps.
     later: BTreeSet<(Instant, Arc<str>)>,
-    in_hand: usize,
-    suspects_in_hand: usize,
+    /// Recipients in memory, by their destinations' standing.
+    in_hand: [usize; Standing::ALL.len()],
     sessions: usize,
     suspect_sessions: usize,
     /// Connections that wait for a host that does not answer; not among `sessions`.
@@ -81,10 +86,10 @@ impl<T, V: Clone> Scheduler<T, V> {
         Self {
             limits,
             destinations: HashMap::new(),
+            led_to: HashMap::new(),
             ready: VecDeque::new(),
             later: BTreeSet::new(),
-            in_hand: 0,
-            suspects_in_hand: 0,
+            in_hand: [0; Standing::ALL.len()],
             sessions: 0,
             suspect_sessions: 0,
             slow: 0,
@@ -99,66 +104,91 @@ impl<T, V: Clone> Scheduler<T, V> {
         self.destinations.entry(name.clone()).or_insert_with(|| Destination::new(now))
     }
 
+    /// The name under which a destination of the queue is known here.
+    pub(crate) fn known_as(&self, name: &str) -> Arc<str> {
+        self.led_to.get(name).cloned().unwrap_or_else(|| Arc::from(name))
+    }
+
     /// Claims memory for up to `wanted` recipients; gives how many may be taken. `failing`: the queue knows that the
     /// destination failed last.
     pub(crate) fn claim(&mut self, now: Instant, name: &Arc<str>, wanted: usize, failing: bool) -> usize {
         self.forget(now);
-        let scarce = self.in_hand * 2 >= self.limits.recipients_max;
-        let suspects_left = (self.limits.recipients_max / SUSPECTS_PART).saturating_sub(self.suspects_in_hand);
-        let mut left = self.limits.recipients_max.saturating_sub(self.in_hand);
+        let scarce = self.is_scarce();
+        let total_left = self.limits.recipients_max.saturating_sub(self.in_hand());
         let destination = self.destination(now, name);
         if failing && destination.in_hand == 0 && destination.sessions == 0 {
-            destination.suspect = true;
+            destination.standing = Standing::Suspect;
         }
-        let suspect = destination.suspect;
-        if suspect {
-            left = left.min(suspects_left);
-        }
+        let standing = destination.standing;
         let window = destination.window(scarce).saturating_sub(destination.in_hand);
+        let left = total_left.min(self.left_of(standing));
         let granted = wanted.min(window).min(left);
+        self.in_hand[standing as usize] += granted;
+        self.starved |= granted < wanted && left < window;
+        let destination = self.destination(now, name);
         destination.starved |= granted < wanted && window <= left;
         destination.in_hand += granted;
-        self.starved |= granted < wanted && left < window;
-        self.in_hand += granted;
-        self.recount_suspects(suspect, granted);
         granted
     }
 
-    fn recount_suspects(&mut self, suspect: bool, more: usize) {
-        if suspect {
-            self.suspects_in_hand += more;
-        }
+    /// Whether memory is half full.
+    fn is_scarce(&self) -> bool {
+        self.in_hand() * 2 >= self.limits.recipients_max
+    }
+
+    /// What is left of the part of memory that destinations of this standing have.
+    fn left_of(&self, standing: Standing) -> usize {
+        let part = match standing {
+            Standing::New => NEW_PART,
+            Standing::Proven => 1,
+            Standing::Suspect => SUSPECTS_PART,
+        };
+        (self.limits.recipients_max / part).saturating_sub(self.in_hand[standing as usize])
+    }
+
+    /// Does something to a destination that may change its standing.
+    fn with<R>(&mut self, now: Instant, name: &Arc<str>, done: impl FnOnce(&mut Destination<T, V>) -> R) -> R {
+        let destination = self.destination(now, name);
+        let before = destination.standing;
+        let result = done(destination);
+        let (after, count) = (destination.standing, destination.in_hand);
+        let of_before = &mut self.in_hand[before as usize];
+        *of_before = of_before.saturating_sub(count);
+        self.in_hand[after as usize] += count;
+        result
     }
 
     /// Ends claims: the recipients are settled, or were not taken. Whether looking for more is worth while.
     pub(crate) fn release(&mut self, name: &Arc<str>, count: usize) -> bool {
-        let scarce = self.in_hand * 2 >= self.limits.recipients_max;
-        self.in_hand = self.in_hand.saturating_sub(count);
+        let scarce = self.is_scarce();
         let Some(destination) = self.destinations.get_mut(name) else { return false };
         destination.in_hand = destination.in_hand.saturating_sub(count);
-        if destination.suspect {
-            self.suspects_in_hand = self.suspects_in_hand.saturating_sub(count);
-        }
+        let of_standing = &mut self.in_hand[destination.standing as usize];
+        *of_standing = of_standing.saturating_sub(count);
         // Not at each one: a look reads a page, so there should be room for one.
         let has_room = destination.starved && destination.in_hand * 2 <= destination.window(scarce);
         if has_room {
             destination.starved = false;
         }
-        let has_memory = self.starved && self.in_hand * 4 <= self.limits.recipients_max * 3;
+        let in_hand: usize = self.in_hand.iter().sum();
+        let has_memory = self.starved && in_hand * 4 <= self.limits.recipients_max * 3;
         if has_memory {
             self.starved = false;
         }
         has_room || has_memory
     }
 
-    /// Moves a claim to the destination that routes give it.
-    pub(crate) fn reclaim(&mut self, now: Instant, from: &Arc<str>, to: &Arc<str>, count: usize) {
+    /// Moves a claim to the destination that routes give to what the queue knows as `queued`.
+    pub(crate) fn reclaim(&mut self, now: Instant, queued: &str, (from, to): (&Arc<str>, &Arc<str>), count: usize) {
+        if self.led_to.len() >= DESTINATIONS_MANY {
+            self.led_to.clear();
+        }
+        self.led_to.insert(Arc::from(queued), to.clone());
         self.release(from, count);
-        self.in_hand += count;
         let destination = self.destination(now, to);
         destination.in_hand += count;
-        let suspect = destination.suspect;
-        self.recount_suspects(suspect, count);
+        let standing = destination.standing;
+        self.in_hand[standing as usize] += count;
     }
 
     /// Takes in what was taken from the queue; its recipients are claimed.
@@ -203,7 +233,7 @@ impl<T, V: Clone> Scheduler<T, V> {
                 self.later.insert((next, name));
                 continue;
             }
-            let suspect = destination.suspect;
+            let suspect = destination.standing == Standing::Suspect;
             if suspect && suspects_full {
                 destination.listed = true;
                 self.ready.push_back(name);
@@ -271,9 +301,14 @@ impl<T, V: Clone> Scheduler<T, V> {
         destination.wake.clone()
     }
 
-    /// A connection has waited long for its host: it counts no more, as long as there are not too many such. Whether it
-    /// is so; [`Self::awake`] ends that.
-    pub(crate) fn slow(&mut self) -> bool {
+    /// A connection has waited long for its host: it counts no more, as long as there are not too many such, and a
+    /// destination that is new stands as one that failed. Whether it counts no more; [`Self::awake`] ends that.
+    pub(crate) fn slow(&mut self, now: Instant, name: &Arc<str>) -> bool {
+        self.with(now, name, |destination| {
+            if destination.standing == Standing::New {
+                destination.standing = Standing::Suspect;
+            }
+        });
         let counts_no_more = self.slow < self.limits.sessions_max;
         if counts_no_more {
             self.slow += 1;
@@ -301,12 +336,7 @@ impl<T, V: Clone> Scheduler<T, V> {
     /// A transaction was taken.
     pub(crate) fn succeeded(&mut self, now: Instant, name: &Arc<str>) {
         let sessions_max = self.limits.sessions_per_destination_max;
-        let destination = self.destination(now, name);
-        let (was_suspect, in_hand) = (destination.suspect, destination.in_hand);
-        destination.succeeded(now, sessions_max);
-        if was_suspect {
-            self.suspects_in_hand = self.suspects_in_hand.saturating_sub(in_hand);
-        }
+        self.with(now, name, |destination| destination.succeeded(now, sessions_max));
         self.list(name);
     }
 
@@ -321,24 +351,21 @@ impl<T, V: Clone> Scheduler<T, V> {
             }
         }
         let until = now + self.limits.unreachable_for;
-        let destination = self.destination(now, name);
-        destination.sessions = destination.sessions.saturating_sub(1);
-        let was_suspect = destination.suspect;
-        let told = match end {
-            SessionEnd::Peace => Vec::new(),
-            SessionEnd::Lost => {
-                destination.slow_down(now);
-                Vec::new()
+        let told = self.with(now, name, |destination| {
+            destination.sessions = destination.sessions.saturating_sub(1);
+            match end {
+                SessionEnd::Peace => Vec::new(),
+                SessionEnd::Lost => {
+                    destination.slow_down(now);
+                    Vec::new()
+                }
+                SessionEnd::Unreachable(verdict) => {
+                    destination.unreachable(now, until, verdict);
+                    destination.drain()
+                }
+                SessionEnd::Told => destination.drain(),
             }
-            SessionEnd::Unreachable(verdict) => {
-                destination.unreachable(now, until, verdict);
-                destination.drain()
-            }
-            SessionEnd::Told => destination.drain(),
-        };
-        if !was_suspect && destination.suspect {
-            self.suspects_in_hand += destination.in_hand;
-        }
+        });
         self.list(name);
         told
     }
@@ -359,8 +386,8 @@ impl<T, V: Clone> Scheduler<T, V> {
     }
 
     /// Recipients in memory.
-    pub(crate) const fn in_hand(&self) -> usize {
-        self.in_hand
+    pub(crate) fn in_hand(&self) -> usize {
+        self.in_hand.iter().sum()
     }
 
     /// Connections open or being opened.

@@ -98,7 +98,10 @@ fn queue() -> Fixture {
     api(FakeStore::new().answering(answer_queue).replying(done))
 }
 
-fn operated(fixture: &Fixture) -> Vec<(u32, Vec<(u64, u32)>, Action)> {
+/// Group, places (item and position), and what was to be done.
+type Word = (u32, Vec<(u64, u32)>, Action);
+
+fn operated(fixture: &Fixture) -> Vec<Word> {
     let commands = fixture.commands().into_iter();
     let of = |place: &Place| (place.item, place.position);
     commands

@@ -117,8 +117,12 @@ fn the_memory_of_the_living_is_not_taken_by_hosts_that_never_speak() {
     let alive = name("alive.example");
     scheduler.succeeded(now, &alive);
     for _ in 0..3 {
-        dead.iter().for_each(|dead| drop(scheduler.claim(now, dead, 50, false)));
-        dead.iter().for_each(|dead| drop(scheduler.slow(now, dead)));
+        for dead in &dead {
+            scheduler.claim(now, dead, 50, false);
+        }
+        for dead in &dead {
+            scheduler.slow(now, dead);
+        }
     }
     assert!(scheduler.in_hand() <= 750, "{}", scheduler.in_hand());
     assert!(scheduler.claim(now, &alive, 50, false) >= 20);

@@ -48,7 +48,7 @@ pub enum Verdict {
     Again,
     /// The caller forbade the final dot for it: it is not settled.
     Forbidden,
-    /// The connection was lost after the final dot, in these words: it is not settled.
+    /// The final dot has no answer that is one (the connection was lost, or garbage came), in these words.
     Uncertain(String),
 }
 
@@ -343,9 +343,7 @@ impl Session {
                 self.settled(Ending::delivered(&reply, self.capabilities().dsn))
             }
             (Ok(reply), _) => self.settled(Ending::of_reply(&reply, (3, 0))),
-            (Err(error @ (WireError::Garbage(_) | WireError::Flood)), _) => {
-                self.settled(Ending::lost("ending the message", &error))
-            }
+            // Garbage too: whoever says it may have taken the message.
             (Err(error), _) => Verdict::Uncertain(format!("after the end of the message: {error}")),
         };
         Err(Stop(verdict))

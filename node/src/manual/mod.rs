@@ -51,4 +51,6 @@ pub mod adr {
     pub mod adr_0016_renaming_and_uidvalidity {}
     #[doc = include_str!("adr/0017-utf8-headers-for-old-clients.md")]
     pub mod adr_0017_utf8_headers_for_old_clients {}
+    #[doc = include_str!("adr/0018-one-failure-for-all-that-waits.md")]
+    pub mod adr_0018_one_failure_for_all_that_waits {}
 }

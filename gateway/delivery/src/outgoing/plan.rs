@@ -16,7 +16,7 @@
 //! | other octets above 127 in the message's header | leave where 8BITMIME is spoken, else [`Unsendable`] 5.6.3 |
 //! | bare CR or LF | becomes CRLF |
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use super::{
     encode::{Encoder, Quoted, RewrapQuoted},
@@ -257,7 +257,7 @@ impl Scan {
 
     /// What the message has afterwards, roughly and rather more (RFC 1870 6.1 asks for an estimate).
     fn size_after(&self, edits: &[Edit]) -> u64 {
-        let high: u64 = self.leaves.iter().map(|leaf| leaf.high_octets).sum();
+        let high: HashMap<u64, u64> = self.leaves.iter().map(|leaf| (leaf.body.start, leaf.high_octets)).collect();
         let growth: u64 = edits
             .iter()
             .map(|edit| {
@@ -265,13 +265,15 @@ impl Scan {
                 match &edit.with {
                     With::Octets(with) => with.len() as u64,
                     With::Base64 { .. } => octets * 2 / 5 + 4,
-                    With::QuotedPrintable | With::RewrapQuoted => octets / 16 + 4,
+                    With::QuotedPrintable | With::RewrapQuoted => {
+                        octets / 16 + 4 + 2 * high.get(&edit.range.start).copied().unwrap_or(0)
+                    }
                     With::RewrapBase64 { .. } => octets / 38 + 2,
                     With::Loose | With::Fold => octets / 400 + 2,
                 }
             })
             .sum();
-        self.size_bytes + growth + if edits.is_empty() { 0 } else { 2 * high }
+        self.size_bytes + growth
     }
 }
 

@@ -83,6 +83,21 @@ fn rfc_6152_text_is_quoted_for_a_host_without_8bitmime() {
 }
 
 #[test]
+fn rfc_1870_6_1_the_size_that_is_said_is_near_the_one_that_leaves() {
+    let latin = "\u{4f60}\u{597d}\n".repeat(5000);
+    let binary = format!(
+        "From: a@example.org\nMIME-Version: 1.0\nContent-Type: application/x\nContent-Transfer-Encoding: 8bit\n\n{latin}"
+    );
+    let returned = format!("Return-Path: <x@example.org>\n{binary}");
+    for (message, path) in [(&binary, NARROW), (&returned, WIDE)] {
+        let message = crlf(message);
+        let (out, plan) = (leaves(&message, path), scanned(&message, message.len()).plan(path).unwrap());
+        let said = plan.size_bytes_about;
+        assert!(said <= out.len() as u64 * 21 / 20, "{} octets, said {said}", out.len());
+    }
+}
+
+#[test]
 fn a_message_without_mime_becomes_one() {
     let message = crlf("From: a@example.org\n\nGrüße aus der Stadt, in der ich wohne\n");
     assert_eq!(

@@ -142,7 +142,7 @@ pub(crate) enum Command {
     },
     /// Show the life of a message that left or is to leave: each recipient and each attempt.
     Trace {
-        /// Its Message-ID, with or without angle brackets.
+        /// Its Message-ID, with or without angle brackets, or its id in the logs, which reports name.
         message_id: String,
         /// As JSON.
         #[arg(long)]

@@ -23,6 +23,25 @@ pub(crate) fn text(value: &Value) -> String {
     }
 }
 
+/// A time of this machine's zone.
+pub(crate) fn time(unix_millis: Option<u64>) -> String {
+    let millis = unix_millis.and_then(|millis| i64::try_from(millis).ok());
+    let stamp = millis.and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+    stamp.map_or_else(
+        || "-".to_owned(),
+        |stamp| stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
+/// Writes times for people.
+fn tell_times(rows: &mut [Value], fields: &[&str]) {
+    for row in rows {
+        for field in fields {
+            row[*field] = json!(time(row[*field].as_u64()));
+        }
+    }
+}
+
 /// Prints rows as a table: a title and the path of a field (`quota.bytes_max`) for each column.
 pub(crate) fn print_table(columns: &[(&str, &str)], rows: &[Value]) {
     let mut table = Table::new();
@@ -214,11 +233,9 @@ pub(crate) async fn password(api: &AdminApi, action: Password) -> Done {
             println!("device password {} of {address}, shown only now: {}", text(&made["id"]), text(&made["password"]));
         }
         Password::AppList { address } => {
-            let rows = api.rows(&format!("{}/app-passwords", account_path(&address))).await?;
-            print_table(
-                &[("number", "id"), ("label", "label"), ("made (ms since 1970)", "created_unix_millis")],
-                &rows,
-            );
+            let mut rows = api.rows(&format!("{}/app-passwords", account_path(&address))).await?;
+            tell_times(&mut rows, &["created_unix_millis"]);
+            print_table(&[("number", "id"), ("label", "label"), ("made", "created_unix_millis")], &rows);
         }
         Password::AppRemove { address, id } => {
             api.json(Method::DELETE, &format!("{}/app-passwords/{id}", account_path(&address)), None).await?;
@@ -292,19 +309,21 @@ pub(crate) async fn policy(api: &AdminApi, action: Policy) -> Done {
 /// `securanet held`
 pub(crate) async fn held(api: &AdminApi, action: Held) -> Done {
     match action {
-        Held::List => print_table(
-            &[
+        Held::List => {
+            let mut rows = all_held(api).await?;
+            tell_times(&mut rows, &["since_unix_millis", "queued_unix_millis"]);
+            let columns = [
                 ("id", "id"),
                 ("account", "account"),
                 ("address", "address"),
                 ("why", "refusal"),
-                ("since (ms since 1970)", "since_unix_millis"),
+                ("since", "since_unix_millis"),
                 ("acknowledged", "queued_unix_millis"),
                 ("from", "sender"),
                 ("bytes", "size_bytes"),
-            ],
-            &all_held(api).await?,
-        ),
+            ];
+            print_table(&columns, &rows);
+        }
         Held::Release { id, to } => {
             let path = format!("/v1/held/{}/release", escape(&id));
             api.json(Method::POST, &path, Some(json!({ "to": to }))).await?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{AdminApi, escape},
     cli::{About, Meant, Queue},
-    commands::{print_table, text},
+    commands::{print_table, text, time},
 };
 
 type Done = anyhow::Result<()>;
@@ -132,16 +132,6 @@ fn shortened(answer: &str) -> String {
     }
 }
 
-/// A time of this machine's zone.
-fn time(unix_millis: Option<u64>) -> String {
-    let millis = unix_millis.and_then(|millis| i64::try_from(millis).ok());
-    let stamp = millis.and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
-    stamp.map_or_else(
-        || "-".to_owned(),
-        |stamp| stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-    )
-}
-
 fn show(items: &[Value], json: bool) -> Done {
     if json {
         println!("{}", serde_json::to_string_pretty(items)?);
@@ -211,9 +201,10 @@ async fn operate(api: &AdminApi, action: &str, about: &About, to: Option<&str>) 
     });
     let done = api.json(Method::POST, "/v1/queue", Some(word)).await?;
     let unchanged = done["unchanged"].as_u64().unwrap_or(0);
-    println!("{action}: {} recipients", text(&done["changed"]));
+    let changed = done["changed"].as_u64().unwrap_or(0);
+    println!("{action}: {changed} {}", if changed == 1 { "recipient" } else { "recipients" });
     if unchanged > 0 {
-        println!("{unchanged} recipients were left alone: their state did not allow it (look with `queue list`)");
+        println!("left alone, because their state did not allow it: {unchanged} (look with `queue list`)");
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use utoipa::{
 };
 
 use crate::{
-    accounts, aliases, dkim, domains, grants, held, lists, mailboxes, messages, node, passwords, policies, queue, relays,
-    scrub,
+    accounts, aliases, dkim, domains, grants, held, lists, mailboxes, messages, node, passwords, policies, queue,
+    relays, scrub,
 };
 
 #[derive(OpenApi)]

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use securanet_gateway::model::{
-    Address, Answer, Command, GroupId, Query, Reply, ReversePath,
+    Address, Answer, Command, DomainName, GroupId, Query, Reply, ReversePath,
     directory::{DirectoryAnswer, DirectoryQuery},
     outbound::{
         Action, Attempt, Filter, ItemView, Origin, OutboundAnswer, OutboundCommand, OutboundQuery, OutboundReply,
@@ -19,6 +19,8 @@ use crate::{
 
 /// Items of one page.
 const ROWS_MAX: u32 = 200;
+/// An item may seem to be older than its log id by this much.
+const CLOCK_SKEW_MILLIS: u64 = 600_000;
 /// Recipients of one command.
 const OPERATE_MAX: usize = 1000;
 
@@ -342,6 +344,9 @@ pub(crate) async fn list(State(api): State<Api>, Asked(listing): Asked<Listing>)
 
 async fn find(api: &Api, id: &str) -> Result<(GroupId, ItemView), ApiError> {
     let ItemId { group, item } = ItemId::parse(id)?;
+    if group.get() > shards(api).await? {
+        return Err(ApiError::not_found(format!("item {id} in the queue")));
+    }
     match ask(api, group, OutboundQuery::Item(item)).await? {
         OutboundAnswer::Item(Some(view)) => Ok((group, *view)),
         OutboundAnswer::Item(None) => Err(ApiError::not_found(format!("item {id} in the queue"))),
@@ -369,11 +374,28 @@ fn action(operation: &Operation) -> Result<Action, ApiError> {
         "cancel" => Ok(Action::Cancel),
         "fail" => Ok(Action::Fail),
         "reroute" => match to {
-            Some(to) if to.len() <= 255 && !to.contains('\0') => Ok(Action::Reroute(to.to_ascii_lowercase())),
-            _ => Err(ApiError::unprocessable("reroute needs `to`: a domain or route:NAME, at most 255 octets")),
+            Some(to) => destination_of(to).map(Action::Reroute),
+            None => Err(ApiError::unprocessable("reroute needs `to`: a domain or route:NAME")),
         },
         other => Err(ApiError::unprocessable(format!("{other:?} is no action"))
             .remedy("give hold, release, retry, cancel, fail or reroute")),
+    }
+}
+
+/// A destination as the queue writes it: a domain in its canonical form, or `route:NAME` with the name as it stands in
+/// the nodes' files. Which routes there are is known to the nodes that deliver, not here.
+fn destination_of(text: &str) -> Result<String, ApiError> {
+    let wrong = || {
+        ApiError::unprocessable(format!("{text:?} is no destination"))
+            .remedy("give a domain, or route:NAME with a name of delivery.routing.routes in the node's file")
+    };
+    match text.strip_prefix("route:") {
+        Some(name) => {
+            let named = (1..=64).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            named.then(|| text.to_owned()).ok_or_else(wrong)
+        }
+        None => DomainName::parse(text).map(|domain| domain.as_str().to_owned()).map_err(|_| wrong()),
     }
 }
 
@@ -424,7 +446,7 @@ pub(crate) async fn operate(
     }
     if !all && filter == Filter::default() {
         return Err(ApiError::unprocessable("nothing says which items are meant")
-            .remedy("give an id, a destination, a sender or a recipient, or say that all are meant"));
+            .remedy("give an id, a destination, a sender or a recipient, or say that all are meant (--all)"));
     }
     let mut operated = Operated::default();
     for group in (1..=shards(&api).await?).map(GroupId::new) {
@@ -444,7 +466,38 @@ pub(crate) async fn operate(
     Ok(Json(operated))
 }
 
-/// Shows the life of a message by its Message-ID, with or without its angle brackets: each item that bore it.
+/// When a log id was given out, in milliseconds since 1970; none where the text is no log id (a UUID of version 7).
+fn given_out(text: &str) -> Option<u64> {
+    let dashes = [8, 13, 18, 23];
+    let is_uuid = text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match byte {
+            b'-' => dashes.contains(&at),
+            byte => byte.is_ascii_hexdigit() && !dashes.contains(&at),
+        });
+    if !is_uuid {
+        return None;
+    }
+    u64::from_str_radix(&text.chars().filter(char::is_ascii_hexdigit).take(12).collect::<String>(), 16).ok()
+}
+
+/// The items that bear a log id: looked for from the newest one back to when the id was given out.
+async fn by_log_id(api: &Api, group: GroupId, id: &str, given_out: u64) -> Result<Vec<ItemView>, ApiError> {
+    let filter = Filter { ended: true, ..Filter::default() };
+    let (mut found, mut before) = (Vec::new(), None);
+    loop {
+        let (items, next) = page(api, group, filter.clone(), before, ROWS_MAX).await?;
+        // Clocks of gateway and store may differ by that much.
+        let are_older = items.last().is_some_and(|item| item.queued.get() + CLOCK_SKEW_MILLIS < given_out);
+        found.extend(items.into_iter().filter(|item| item.trace_id.eq_ignore_ascii_case(id)));
+        before = next;
+        if before.is_none() || are_older {
+            return Ok(found);
+        }
+    }
+}
+
+/// Shows the life of a message by its Message-ID, with or without its angle brackets, or by its id in the logs, which
+/// reports name: each item that bore it.
 #[utoipa::path(get, path = "/v1/trace", params(("message_id" = String, Query)),
     responses((status = 200, body = [QueuedView]), (status = 404, body = Problem)))]
 pub(crate) async fn trace(
@@ -453,7 +506,11 @@ pub(crate) async fn trace(
 ) -> Result<Json<Vec<QueuedView>>, ApiError> {
     let bare = message_id.trim().trim_start_matches('<').trim_end_matches('>');
     let mut views = Vec::new();
+    let log_id = given_out(bare);
     for group in (1..=shards(&api).await?).map(GroupId::new) {
+        if let Some(given_out) = log_id {
+            views.extend(by_log_id(&api, group, bare, given_out).await?.into_iter().map(|item| view(group, item)));
+        }
         for written in [format!("<{bare}>"), bare.to_owned()] {
             match ask(&api, group, OutboundQuery::ByMessageId(written)).await? {
                 OutboundAnswer::Items(items, _) => views.extend(items.into_iter().map(|item| view(group, item))),
@@ -462,8 +519,9 @@ pub(crate) async fn trace(
         }
     }
     if views.is_empty() {
-        return Err(ApiError::not_found(format!("message {message_id} that left or is to leave"))
-            .remedy("give its Message-ID as it was written; items that ended are kept for a while only"));
+        return Err(ApiError::not_found(format!("message {message_id} that left or is to leave")).remedy(
+            "give its Message-ID as it was written, or its id in the logs; items that ended are kept for a while only",
+        ));
     }
     views.sort_by_key(|view| std::cmp::Reverse(view.queued_unix_millis));
     Ok(Json(views))

@@ -12,6 +12,8 @@ use securanet_gateway::model::{
 use super::*;
 
 const SHARDS: u32 = 2;
+/// Given out three milliseconds into 1970.
+const LOG_ID: &str = "00000000-0003-7abc-8def-0123456789ab";
 
 fn recipient(position: u32, address: &str, state: RecipientState) -> RecipientView {
     let address = Address::parse(address).unwrap();
@@ -52,7 +54,7 @@ fn item(number: u64) -> ItemView {
         options: EnvelopeOptions::default(),
         origin: Origin::Account(ann().id),
         message_id: Some("<one@example.org>".to_owned()),
-        trace_id: "t1".to_owned(),
+        trace_id: LOG_ID.to_owned(),
         size_bytes: 99,
         recipients: vec![
             recipient(0, "bob@remote.example", RecipientState::Waiting { due: UnixMillis::new(9) }),
@@ -157,13 +159,14 @@ async fn an_item_is_shown_with_the_remotes_words() {
     });
     assert_eq!(bob["history"], json!([attempt]));
     assert_eq!(problem(&queue().get("/v1/queue/1-8").await).0, 404);
+    assert_eq!(problem(&queue().get("/v1/queue/99-1").await).0, 404);
     assert_eq!(problem(&queue().get("/v1/queue/seven").await).0, 422);
     assert_eq!(problem(&queue().get("/v1/queue/0-7").await).0, 422);
 }
 
 #[tokio::test]
-async fn a_message_is_traced_with_or_without_its_brackets() {
-    for id in ["%3Cone@example.org%3E", "one@example.org"] {
+async fn a_message_is_traced_with_or_without_its_brackets_and_by_its_log_id() {
+    for id in ["%3Cone@example.org%3E", "one@example.org", LOG_ID, &LOG_ID.to_uppercase()] {
         let (status, shown) = queue().get(&format!("/v1/trace?message_id={id}")).await;
         assert_eq!((status, &shown[0]["id"]), (StatusCode::OK, &json!("1-7")), "{id}");
     }
@@ -192,6 +195,8 @@ async fn a_word_that_means_nothing_or_everything_by_mistake_is_refused() {
         json!({ "action": "hold" }),
         json!({ "action": "explode", "all": true }),
         json!({ "action": "reroute", "all": true }),
+        json!({ "action": "reroute", "to": "x y", "all": true }),
+        json!({ "action": "reroute", "to": "route:a b", "all": true }),
         json!({ "action": "hold", "to": "x.example", "all": true }),
     ];
     for word in cases {

@@ -95,8 +95,7 @@ impl<'a, 'r> Words<'a, 'r> {
             said(out, attempt);
         }
         if recipient.uncertain > 0 {
-            let unsure =
-                "The connection broke once when all was sent: the recipient may have the message nevertheless.";
+            let unsure = "The connection broke when all was sent: the recipient may have the message nevertheless.";
             text::wrap(out, "  Please note: ", "    ", unsure);
         }
         if recipient.history.len() > 1 || self.report.action == Action::Delayed {
@@ -110,7 +109,11 @@ impl<'a, 'r> Words<'a, 'r> {
             return;
         };
         let status = status::status_of(self.report.action, last);
-        let reason = reason::find(status, Some(attempt.outcome));
+        let reason = match reason::find(status, Some(attempt.outcome)) {
+            found if found == reason::REFUSED && !attempt.answer_is_remote => reason::ENDED_HERE,
+            _ if self.report.action == Action::Delayed && matches!(status, (4, 7, 0 | 1)) => reason::NOT_YET,
+            found => found,
+        };
         let domain = recipient.recipient.address.domain().to_unicode();
         text::wrap(out, "  Why: ", "    ", &reason.why.replace("{domain}", &domain));
         if self.report.action != Action::Failed {

@@ -194,7 +194,17 @@ pub(super) fn find(status: (u8, u16, u16), outcome: Option<Outcome>) -> Reason {
         .unwrap_or(REFUSED)
 }
 
-const REFUSED: Reason = reason("The other server has not accepted the message.", ASK_RECIPIENT);
+pub(super) const REFUSED: Reason = reason("The other server has not accepted the message.", ASK_RECIPIENT);
+/// In the place of [`REFUSED`] where no other server has said anything.
+pub(super) const ENDED_HERE: Reason = reason(
+    "Our own mail system has ended the delivery.",
+    "Ask your mail administrator, or reach the recipient in another way.",
+);
+/// In a notice of delay, in the place of a refusal for reasons of policy: mostly it is greylisting.
+pub(super) const NOT_YET: Reason = reason(
+    "The other server does not take the message yet. Many servers let senders that they do not know wait for a while.",
+    ASK_RECIPIENT,
+);
 
 fn by_code(subject: u16, detail: u16) -> Option<Reason> {
     BY_CODE.iter().find(|(key, _)| *key == (subject, detail)).map(|(_, reason)| *reason)

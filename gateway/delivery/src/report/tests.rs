@@ -228,7 +228,26 @@ async fn attempts_that_were_forgotten_are_counted() {
     let (_, report) = report_on(&item(vec![bob]), Notice::Failure, ORIGINAL).await;
     let words = parse(&report).body_text(0).unwrap().replace("\r\n", "\n");
     assert!(words.contains("(24 attempts are not listed)") && words.contains("        no connection\n"), "{words}");
-    assert!(words.contains("the recipient\n    may have the message nevertheless"), "{words}");
+    let unfolded = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(unfolded.contains("the recipient may have the message nevertheless"), "{words}");
+}
+
+#[tokio::test]
+async fn the_other_server_is_blamed_for_what_it_did_alone() {
+    let mut ended = attempt(0, Outcome::Permanent, (5, 0, 0), "an operator of this system ended the attempts");
+    (ended.answer_is_remote, ended.host) = (false, None);
+    let greylisted = attempt(0, Outcome::TemporaryAnswer, (4, 7, 1), "451 4.7.1 greylisted");
+    let cases = [
+        (ended, Notice::Failure, "Why: Our own mail system has ended the delivery."),
+        (greylisted.clone(), Notice::Delay, "Why: The other server does not take the message yet."),
+        (greylisted, Notice::Failure, "Why: The other server has refused the message by its own rules;"),
+    ];
+    for (tried, notice, why) in cases {
+        let bob = recipient(0, "bob@remote.example", vec![tried]);
+        let (_, report) = report_on(&item(vec![bob]), notice, ORIGINAL).await;
+        let words = parse(&report).body_text(0).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(why), "{why} in {words}");
+    }
 }
 
 #[tokio::test]

@@ -98,9 +98,9 @@ impl Delivery {
     fn parts(&self) -> anyhow::Result<(Router, Client)> {
         let dns = Dns::new(&self.dns).context("delivery.dns")?;
         let roots = self.client.roots.as_deref();
+        let client = Client::new(self.client.clone()).context("delivery.client")?;
         let policies = Policies::load(&self.tls, self.dns.dnssec, roots).context("delivery.tls")?;
         let router = Router::new(self.routing.clone(), dns, policies).context("delivery.routing")?;
-        let client = Client::new(self.client.clone()).context("delivery.client")?;
         Ok((router, client))
     }
 }

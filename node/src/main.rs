@@ -24,6 +24,7 @@ mod transfer;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use crate::{
@@ -59,11 +60,15 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run(target) => run::run(Config::load(&target.config)?).await,
+        Command::Run(target) => {
+            let config = Config::load(&target.config)?;
+            run::check(&config).with_context(|| target.config.display().to_string())?;
+            run::run(config).await
+        }
         Command::Init(init) => init::init(&init),
         Command::CheckConfig(target) => {
             let config = Config::load(&target.config)?;
-            run::check(&config)?;
+            run::check(&config).with_context(|| target.config.display().to_string())?;
             println!("{}: fine; {} listeners", target.config.display(), config.listener.len());
             Ok(())
         }

@@ -91,6 +91,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
     securanet_pop3::describe();
     securanet_raft::metric::describe();
     securanet_smtp::metric::describe();
+    metrics::describe_gauge!("securanet_disk_free_bytes", "free space where the data directory is");
+    metrics::describe_counter!("securanet_blobs_collected_total", "blobs that nothing referred to and that are gone");
     let data = &config.data_directory;
     fs::create_dir_all(data).with_context(|| format!("data_directory {}", data.display()))?;
     let shards = check_data_directory(data, config.store.shards)?;

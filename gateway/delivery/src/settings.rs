@@ -20,7 +20,7 @@ pub enum SettingsError {
         why: String,
     },
     /// The certificates to trust cannot be read.
-    #[error("the trusted certificates in {file} cannot be used: {why}; it is a file of PEM certificates")]
+    #[error("roots: the trusted certificates in {file} cannot be used: {why}; name a file of PEM certificates")]
     Roots {
         /// The file.
         file: PathBuf,
@@ -39,8 +39,13 @@ pub enum SettingsError {
         why: String,
     },
     /// A name of ours is no name.
-    #[error("{0:?} is no host name")]
-    Name(String),
+    #[error("{key}: {name:?} is no host name; write one such as mail.example.org")]
+    Name {
+        /// Where it stands.
+        key: &'static str,
+        /// As written.
+        name: String,
+    },
     /// An address is no address.
     #[error("{text:?} is no IP address: {error}")]
     Address {

@@ -55,7 +55,7 @@ impl Client {
         if securanet_gateway::model::DomainName::parse(&settings.helo_name).is_err()
             && !settings.helo_name.starts_with('[')
         {
-            return Err(SettingsError::Name(settings.helo_name));
+            return Err(SettingsError::Name { key: "helo_name", name: settings.helo_name });
         }
         Ok(Self { settings: Arc::new(settings), tls })
     }

@@ -73,8 +73,8 @@ impl Servers {
         };
         let anchors = anchors(settings)?;
         let resolvers = servers.into_iter().map(|server| resolver(server, settings, anchors.clone()));
-        let control_names =
-            settings.control_names.iter().map(|name| absolute(name).ok_or_else(|| SettingsError::Name(name.clone())));
+        let not_a_name = |name: &String| SettingsError::Name { key: "control_names", name: name.clone() };
+        let control_names = settings.control_names.iter().map(|name| absolute(name).ok_or_else(|| not_a_name(name)));
         Ok(Self {
             resolvers: resolvers.collect::<Result<_, _>>()?,
             first: AtomicUsize::new(0),

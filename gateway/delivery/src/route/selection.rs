@@ -26,7 +26,7 @@ impl Selection {
     pub(super) fn new(settings: &RouterSettings) -> Result<Self, SettingsError> {
         let name = |name: &String| match DomainName::parse(name) {
             Ok(name) => Ok(name.as_str().to_owned()),
-            Err(_) => Err(SettingsError::Name(name.clone())),
+            Err(_) => Err(SettingsError::Name { key: "self_names", name: name.clone() }),
         };
         Ok(Self {
             families: settings.families,

@@ -165,7 +165,7 @@ impl Smarthost {
             return Ok(Self::Address(address, port));
         }
         if text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
-            return Err(format!("an address stands in brackets: [{text}]"));
+            return Err(format!("{text:?}: an address stands in brackets: write [192.0.2.1] or [192.0.2.1]:25"));
         }
         let (name, port) = match text.split_once(':') {
             Some((name, after)) => (name, Some(port(after)?)),

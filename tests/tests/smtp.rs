@@ -76,7 +76,7 @@ fn aliases_groups_tags_and_catch_all_lead_where_they_should() {
         wait_for(&server, "bob", "INBOX", 2);
     }
     let foreign = server.try_cli(&["group", "set", &address("far"), "x@elsewhere.example"], "").unwrap();
-    assert!(!foreign.status.success(), "members outside need sending");
+    assert!(!foreign.status.success(), "members are addresses of ours");
 
     // Subaddresses: into the folder when there is one, else the INBOX; the local part is case-insensitive.
     let before = count(&server, "cid", "INBOX");

@@ -126,7 +126,7 @@ pub struct List {
     pub address: Address,
     /// Who gets its bounces (RFC 5321 3.9.2).
     pub owner: Option<Address>,
-    /// Members in order, distinct; each an address of ours until sending exists.
+    /// Members in order, distinct; each an address of ours.
     pub members: Vec<Address>,
 }
 
@@ -327,7 +327,9 @@ pub enum DirectoryRefusal {
     #[error("{0} is not a domain of ours: add it first with `securanet domain add {0}`")]
     ForeignDomain(DomainName),
     /// A list's member or an alias's target is outside.
-    #[error("{0} is outside our domains; members outside are possible once sending exists")]
+    #[error(
+        "{0} is outside our domains: lists and aliases lead to addresses of ours alone; correct it or leave it out"
+    )]
     Outside(Address),
     /// The alias or list would lead back to itself.
     #[error("{0} would lead back to itself")]

@@ -9,13 +9,14 @@ network where everything vanishes. The server and all its processes have core 0,
   CPU           user and system seconds for 1,000 of them, of all processes of the server
   memory        highest resident set of the server above that of an idle one, all its processes together
   with dead     the rate of the living destinations with a fifth of all dead, by the rate without
-  letter        seconds from the 250 of a single letter to the sink, submitted while 50,000 recipients are served
+  letter        seconds from the 250 of a single letter to the sink, submitted while a mailing is served
 """
 
 import argparse
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,7 @@ def arguments():
     parser.add_argument("--securanet", required=True, help="the binary to measure")
     parser.add_argument("--load", required=True, help="the generator")
     parser.add_argument("--messages", type=int, default=100_000, help="messages in our queue (Postfix gets a tenth)")
+    parser.add_argument("--mailing", type=int, default=50_000, help="recipients that the single letter comes amid")
     parser.add_argument("--destinations", type=int, default=1000, help="domains; a fifth of them are dead in the second round")
     parser.add_argument("--only", choices=["securanet", "rival"], help="measure one of them")
     parser.add_argument("--directory", help="where the servers write (default: a temporary one)")
@@ -72,7 +74,7 @@ class World:
         self.spawn([f"{servers.RIVALS}/knot", f"{folder}/dns", DNS], "dns.log")
         rivals = subprocess.run([f"{servers.RIVALS}/unpack"], check=True, capture_output=True, text=True).stdout.strip()
         libraries = ":".join([f"{rivals}/usr/lib/postfix", *glob.glob(f"{rivals}/usr/lib/*-linux-gnu*")])
-        sink = ["env", f"LD_LIBRARY_PATH={libraries}", f"{rivals}/usr/sbin/smtp-sink", "-u", "nobody"]
+        sink = ["env", f"LD_LIBRARY_PATH={libraries}", "stdbuf", "-o0", f"{rivals}/usr/sbin/smtp-sink", "-u", "nobody"]
         # One message a file, in a folder that it may write.
         self.letters = f"{folder}/letters"
         os.makedirs(self.letters)
@@ -97,12 +99,18 @@ class World:
         with open(f"{self.folder}/{log}", "wb") as out:
             self.children.append(subprocess.Popen(["taskset", "-c", OUTSIDE_CORE, *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out))
 
+    def room(self):
+        """A folder for a server; its processes give up root's rights and still have to come through."""
+        folder = tempfile.mkdtemp(dir=self.folder)
+        os.chmod(folder, 0o711)
+        return folder
+
     def received(self):
-        """Messages that the sink has counted; it writes a number after each."""
+        """Messages that the sink has counted; it writes `sess=1 quit=1 mesg=1` after each."""
         with open(f"{self.folder}/sink.log", "rb") as log:
-            log.seek(max(0, os.path.getsize(log.name) - 64))
-            numbers = log.read().replace(b"\r", b" ").split()
-        return int(numbers[-1]) if numbers else 0
+            log.seek(max(0, os.path.getsize(log.name) - 256))
+            counted = re.findall(rb"mesg=(\d+)(?=[^\d])", log.read())
+        return int(counted[-1]) if counted else 0
 
     def stop(self):
         for child in self.children:
@@ -185,12 +193,9 @@ class Postfix(servers.Server):
 
     def let_go(self):
         self.stop()
-        # What was deferred is due now.
-        moved = 0
-        for path in glob.glob(f"{self.folder}/postfix/spool/deferred/*/*"):
-            os.utime(path, (0, 0))
-            moved += 1
         self.begin(True)
+        # What was deferred is due now.
+        run(f"{self.folder}/postfix/sendmail", "-q")
 
 
 def fill(server, world, options, count, recipients):
@@ -227,7 +232,7 @@ def idle_octets(server):
 def measure(make, world, options, count):
     rows = {}
     for kind, living in (("d", count), ("m", count * 4 // 5)):
-        server = make(tempfile.mkdtemp(prefix="sender-", dir=world.folder))
+        server = make(world.room())
         try:
             idle = idle_octets(server)
             server.begin(False)
@@ -242,11 +247,11 @@ def measure(make, world, options, count):
 
 
 def letter(make, world, options):
-    """Seconds that a single letter takes amid a mailing of 50,000 recipients."""
-    server = make(tempfile.mkdtemp(prefix="letter-", dir=world.folder))
+    """Seconds that a single letter takes amid a mailing."""
+    server = make(world.room())
     try:
         server.begin(False)
-        fill(server, world, options, 50_000, f"user@d{{}}.bench:{options.destinations}")
+        fill(server, world, options, options.mailing, f"user@d{{}}.bench:{options.destinations}")
         before = world.received()
         server.let_go()
         while world.received() == before:
@@ -256,7 +261,7 @@ def letter(make, world, options):
         while not os.listdir(world.letters):
             time.sleep(0.02)
         took, left = time.monotonic() - began, world.received() - before
-        if left >= 50_000:
+        if left >= options.mailing:
             raise RuntimeError("the mailing was over before the letter: nothing was measured")
         return took
     finally:
@@ -270,7 +275,7 @@ def main():
     base = tempfile.mkdtemp(prefix="securanet-sending-", dir=options.directory)
     world = World(base, options.destinations)
     try:
-        world.corpus = text.prepare(f"{base}/text", options.messages * MESSAGE_KIB * 1024 + (1 << 20))
+        world.corpus = text.prepare(f"{base}/text", max(options.messages, options.mailing) * MESSAGE_KIB * 1024 + (1 << 20))
         makers = {"securanet": (lambda folder: Sender(f"{folder}/server", options.securanet), options.messages),
                   "rival": (lambda folder: Postfix(f"{folder}/server"), options.messages // 10)}
         if options.only:
@@ -283,7 +288,7 @@ def main():
                 print(f"{row['server']:12} {row['dead']:>5} {row['messages']:>9,} {row['rate']:>8.0f} {row['cpu']:>11.2f} "
                       f"{row['memory']:>11.0f} {share:>10}")
         if "securanet" in makers:
-            print(f"a letter amid 50,000: {letter(makers['securanet'][0], world, options):.2f} s")
+            print(f"a letter amid {options.mailing:,}: {letter(makers['securanet'][0], world, options):.2f} s")
     finally:
         world.stop()
         shutil.rmtree(base, ignore_errors=True)

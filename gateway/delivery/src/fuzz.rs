@@ -51,6 +51,22 @@ pub fn fuzz_sts_policy(data: &[u8]) {
     assert_eq!(StsPolicy::parse(policy.text().as_bytes()), Some(policy), "a policy survives being written");
 }
 
+/// What is found in a message, and what leaves then: the same however it is split, whole lines, ASCII where the next
+/// host takes no more.
+pub fn fuzz_outgoing(data: &[u8]) {
+    crate::outgoing::fuzz::check(data);
+}
+
+/// What is signed: fields in relaxed form, and the hash of a body that comes in pieces.
+pub fn fuzz_dkim(data: &[u8]) {
+    crate::dkim::fuzz::check(data);
+}
+
+/// What strangers wrote and a report repeats: it keeps its parts and fields.
+pub fn fuzz_report(data: &[u8]) {
+    crate::report::fuzz::check(data);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

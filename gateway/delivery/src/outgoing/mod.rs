@@ -1,6 +1,6 @@
 //! Content as it leaves: streamed, and changed only where the next host could not take it otherwise.
 //!
-//! [`scan`] reads a message once and says what it is made of; [`Scan::plan`] says what has to change for a host,
+//! [`scan()`] reads a message once and says what it is made of; [`Scan::plan`] says what has to change for a host,
 //! usually nothing; [`Outgoing`] then yields the octets. A signature is made over an [`Outgoing`] and stands before
 //! it, so that nothing changes after signing. Which changes there are stands in [`plan`].
 //!

@@ -1,7 +1,7 @@
 //! Real messages, broken ones among them: what goes in comes out byte for byte.
 //!
-//! They are what packages ship: the messages of the `mail-parser` crate and those of Python's own tests. Each is first
-//! brought to CRLF. Those with a bare CR or a NUL are refused by SMTP and APPEND and imported with a counted
+//! They are what packages ship: the messages of the `mail-parser` crate, those of Python's own tests and SpamAssassin's
+//! samples. Each is first brought to CRLF. Those with a bare CR or a NUL are refused by SMTP and APPEND and imported with a counted
 //! substitution; every other one goes in by SMTP and by APPEND.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,6 +20,7 @@ use securanet_tests::{
 /// What each source has at least; fewer, and something was not found.
 const PARSER_MESSAGES_MIN: usize = 110;
 const PYTHON_MESSAGES_MIN: usize = 45;
+const SPAMASSASSIN_MESSAGES: usize = 2;
 
 fn in_maildir(path: &Path) -> bool {
     path.parent().is_some_and(|folder| folder.ends_with("cur") || folder.ends_with("new"))
@@ -63,11 +64,23 @@ fn python_messages() -> Vec<PathBuf> {
     files
 }
 
+/// One message that is spam and one that is not, from Debian's package, unpacked and not installed.
+fn spamassassin_messages() -> Vec<PathBuf> {
+    let unpack = concat!(env!("CARGO_MANIFEST_DIR"), "/rivals/unpack");
+    let output = Command::new(unpack).arg("spamassassin").output().expect("unpack");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let root = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    let mut files = Vec::new();
+    files_below(&root.join("usr/share/doc/spamassassin/examples"), &mut files);
+    files
+}
+
 fn corpus() -> Vec<(String, Vec<u8>)> {
-    let (mut files, python) = (parser_messages(), python_messages());
+    let (mut files, python, spamassassin) = (parser_messages(), python_messages(), spamassassin_messages());
     assert!(files.len() >= PARSER_MESSAGES_MIN, "only {} messages of mail-parser were found", files.len());
     assert!(python.len() >= PYTHON_MESSAGES_MIN, "only {} messages of Python were found", python.len());
-    files.extend(python);
+    assert_eq!(spamassassin.len(), SPAMASSASSIN_MESSAGES, "SpamAssassin's samples");
+    files.extend(python.into_iter().chain(spamassassin));
     files.sort();
     let read =
         |path: PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), to_crlf(&fs::read(&path).unwrap()));

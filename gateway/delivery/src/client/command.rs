@@ -22,16 +22,18 @@ pub struct Envelope<'a> {
     pub size_bytes: u64,
     /// The content, as it will be handed over, has octets above 127. Ask [`Capabilities::eight_bit_mime`] before.
     pub eight_bit: bool,
+    /// The header, as it will be handed over, is UTF-8: RFC 6531 3.4 wants SMTPUTF8 for it, whatever the sender said.
+    pub utf8_header: bool,
     /// The time, for DELIVERBY.
     pub now: UnixMillis,
 }
 
 impl Envelope<'_> {
-    /// SMTPUTF8 must be offered.
-    pub(super) fn needs_utf8(&self) -> bool {
+    /// SMTPUTF8 must be offered: for what is sent, not for what was once said of it.
+    pub(crate) fn needs_utf8(&self) -> bool {
         let sender = matches!(self.sender, ReversePath::Address(address) if address.needs_utf8());
         let literal = matches!(self.sender, ReversePath::Literal(address) if !address.local().is_ascii());
-        self.options.utf8 || sender || literal || self.recipients.iter().any(|r| r.address.needs_utf8())
+        self.utf8_header || sender || literal || self.recipients.iter().any(|r| r.address.needs_utf8())
     }
 
     /// `MAIL FROM:<ann@example.org> SIZE=1000 ...` with its CRLF.
@@ -148,6 +150,7 @@ mod tests {
             options: &options,
             size_bytes: 77,
             eight_bit: true,
+            utf8_header: false,
             now: UnixMillis::new(1_000),
         };
         let expected = "MAIL FROM:<ann@example.org> SIZE=77 BODY=8BITMIME RET=HDRS ENVID=id+2B1 BY=60;NT\r\n";
@@ -166,9 +169,22 @@ mod tests {
         let options = EnvelopeOptions { require_tls: true, ..EnvelopeOptions::default() };
         let recipients = [&bob];
         let (sender, now) = (&ReversePath::Null, UnixMillis::new(0));
-        let envelope =
-            Envelope { sender, recipients: &recipients, options: &options, size_bytes: 0, eight_bit: false, now };
+        let envelope = Envelope {
+            sender,
+            recipients: &recipients,
+            options: &options,
+            size_bytes: 0,
+            eight_bit: false,
+            utf8_header: false,
+            now,
+        };
         assert_eq!(envelope.mail(&all()), "MAIL FROM:<> SMTPUTF8 REQUIRETLS\r\n");
         assert_eq!(envelope.rcpt(&bob, &all()), "RCPT TO:<b\u{fc}b@example.net>\r\n");
+        let bob = recipient("bob@example.net", Notify::Default, None);
+        let (recipients, said) = ([&bob], EnvelopeOptions { utf8: true, ..EnvelopeOptions::default() });
+        let ascii = Envelope { recipients: &recipients, options: &said, ..envelope };
+        assert_eq!(ascii.mail(&all()), "MAIL FROM:<>\r\n", "what was said is not needed");
+        let utf8 = Envelope { utf8_header: true, ..ascii };
+        assert_eq!(utf8.mail(&all()), "MAIL FROM:<> SMTPUTF8\r\n", "a raw header needs it");
     }
 }

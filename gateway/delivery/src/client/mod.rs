@@ -140,7 +140,8 @@ impl OpenFailure {
     /// A failed connection, for tests of those who hear of one.
     pub(crate) fn of_test(host: &str, stage: Stage, answer: &str) -> Self {
         let answer = answer.to_owned();
-        let outcome = Outcome::TemporaryConnection;
+        let of_tls = matches!(stage, Stage::StartTls | Stage::Handshake);
+        let outcome = if of_tls { Outcome::TemporaryTls } else { Outcome::TemporaryConnection };
         Self::new(host, stage, Ending { outcome, status: (4, 4, 1), answer, is_remote: false }, None)
     }
 }

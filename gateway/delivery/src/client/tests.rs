@@ -78,6 +78,7 @@ async fn send_with(
         options,
         size_bytes,
         eight_bit: false,
+        utf8_header: false,
         now: UnixMillis::new(0),
     };
     let mut content = Bytes::from_static(MESSAGE.as_bytes());

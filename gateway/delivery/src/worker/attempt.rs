@@ -325,6 +325,7 @@ impl Line {
             options: &view.options,
             size_bytes: source.size_bytes(),
             eight_bit: source.is_eight_bit(),
+            utf8_header: source.has_utf8_header(),
             now: self.core.now(),
         };
         let sent = tokio::select! {

@@ -57,6 +57,11 @@ impl Source {
     pub(crate) fn is_eight_bit(&self) -> bool {
         self.outgoing.plan().is_eight_bit()
     }
+
+    /// What leaves for this host has a UTF-8 header.
+    pub(crate) fn has_utf8_header(&self) -> bool {
+        self.outgoing.plan().needs_utf8()
+    }
 }
 
 impl Octets for Source {

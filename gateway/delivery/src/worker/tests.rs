@@ -1,5 +1,6 @@
 //! The worker against the real engine and a world that does what a test says, in accelerated time.
 
+mod hosts;
 mod store;
 mod world;
 
@@ -103,6 +104,10 @@ fn ann() -> ReversePath {
 }
 
 async fn accept(store: &EngineStore, sender: ReversePath, recipients: &[&str]) -> u64 {
+    accept_with(store, sender, recipients, EnvelopeOptions::default()).await
+}
+
+async fn accept_with(store: &EngineStore, sender: ReversePath, recipients: &[&str], options: EnvelopeOptions) -> u64 {
     let recipient = |text: &&str| {
         let address = Address::parse(text).unwrap();
         let destination = address.domain().as_str().to_owned();
@@ -113,7 +118,7 @@ async fn accept(store: &EngineStore, sender: ReversePath, recipients: &[&str]) -
         message: store::message(),
         sender,
         recipients: recipients.iter().map(recipient).collect(),
-        options: EnvelopeOptions::default(),
+        options,
         origin: Origin::Account(account),
         message_id: None,
         trace_id: "trace".to_owned(),

@@ -146,12 +146,10 @@ async fn rfc_1870_6_1_what_is_larger_than_the_server_takes_is_not_even_begun() {
 #[tokio::test]
 async fn what_a_server_does_not_offer_is_not_asked_of_it() {
     use securanet_gateway::model::outbound::DeliverBy;
-    let utf8 = EnvelopeOptions { utf8: true, ..EnvelopeOptions::default() };
     let require_tls = EnvelopeOptions { require_tls: true, ..EnvelopeOptions::default() };
     let by = DeliverBy { by: UnixMillis::new(1000), or_return: true, trace: false };
     let deliver_by = EnvelopeOptions { deliver_by: Some(by), ..EnvelopeOptions::default() };
     let cases = [
-        (utf8, "bob@example.net", "permanent 5.6.7"),
         (EnvelopeOptions::default(), "b\u{f6}b@example.net", "permanent 5.6.7"),
         (require_tls, "bob@example.net", "permanent 5.7.30"),
         (deliver_by, "bob@example.net", "permanent 5.3.3"),
@@ -199,7 +197,8 @@ async fn rfc_3030_2_content_goes_in_chunks_and_the_word_comes_before_the_last() 
     let recipients = recipients(&["bob@example.net"]);
     let recipients: Vec<_> = recipients.iter().collect();
     let (recipients, options, now) = (&recipients[..], &options, UnixMillis::new(0));
-    let envelope = Envelope { sender: &sender, recipients, options, size_bytes: 0, eight_bit: false, now };
+    let envelope =
+        Envelope { sender: &sender, recipients, options, size_bytes: 0, eight_bit: false, utf8_header: false, now };
     let mut heard_before = Vec::new();
     let sent = session
         .send(&envelope, &mut Much(6), async |accepted| {
@@ -321,7 +320,8 @@ async fn content_that_cannot_be_read_is_our_fault_and_nothing_is_delivered() {
     let recipients = recipients(&["bob@example.net"]);
     let recipients: Vec<_> = recipients.iter().collect();
     let (recipients, options, now) = (&recipients[..], &options, UnixMillis::new(0));
-    let envelope = Envelope { sender: &sender, recipients, options, size_bytes: 0, eight_bit: false, now };
+    let envelope =
+        Envelope { sender: &sender, recipients, options, size_bytes: 0, eight_bit: false, utf8_header: false, now };
     let sent = session.send(&envelope, &mut Broken, async |_| panic!("there is no end to be asked about")).await;
     assert_eq!(all_told(&sent), ["not tried 4.3.0"]);
     drop(session);

@@ -180,7 +180,8 @@ async fn rfc_1047_a_last_chunk_that_is_not_all_there_is_certainly_not_delivered(
         let recipients = recipients(&["bob@example.net"]);
         let recipients: Vec<_> = recipients.iter().collect();
         let (recipients, options, now) = (&recipients[..], &options, UnixMillis::new(0));
-        let envelope = Envelope { sender: &sender, recipients, options, size_bytes: 0, eight_bit: false, now };
+        let envelope =
+            Envelope { sender: &sender, recipients, options, size_bytes: 0, eight_bit: false, utf8_header: false, now };
         let sent = session.send(&envelope, &mut Long(false), async |accepted| vec![true; accepted.len()]).await;
         assert_eq!(all_told(&sent), [expected], "{end}");
         server.done().await;
@@ -203,7 +204,8 @@ async fn a_server_that_speaks_in_the_middle_of_the_message_is_heard() {
         let recipients = recipients(&["bob@example.net"]);
         let recipients: Vec<_> = recipients.iter().collect();
         let (recipients, options, now) = (&recipients[..], &options, UnixMillis::new(0));
-        let envelope = Envelope { sender: &sender, recipients, options, size_bytes: 0, eight_bit: false, now };
+        let envelope =
+            Envelope { sender: &sender, recipients, options, size_bytes: 0, eight_bit: false, utf8_header: false, now };
         let mut endless = Endless;
         let sending = session.send(&envelope, &mut endless, async |_| panic!("the message has no end"));
         let sent = tokio::time::timeout(Duration::from_secs(10), sending).await.unwrap();

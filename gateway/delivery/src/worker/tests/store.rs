@@ -30,7 +30,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{super::Clock, GROUP};
 
-/// The message that every item has.
+/// The message that every item has, unless a test says otherwise.
 const MESSAGE: &[u8] = b"From: ann@example.org\r\nSubject: hello\r\n\r\nIt works.\r\n";
 const START: UnixMillis = UnixMillis::new(1_700_000_000_000);
 
@@ -41,6 +41,7 @@ pub(super) struct EngineStore {
     available: AtomicBool,
     commands: AtomicU64,
     written: Arc<Mutex<Vec<String>>>,
+    content: Mutex<&'static [u8]>,
 }
 
 const SPACE: Space = Space { group: GROUP, generation: 0 };
@@ -66,7 +67,13 @@ impl EngineStore {
             available: AtomicBool::new(true),
             commands: AtomicU64::new(0),
             written: Arc::default(),
+            content: Mutex::new(MESSAGE),
         }
+    }
+
+    /// The message that every item has from now on.
+    pub(super) fn set_content(&self, content: &'static str) {
+        *self.content.lock() = content.as_bytes();
     }
 
     fn now(&self) -> UnixMillis {
@@ -199,7 +206,7 @@ impl Store for EngineStore {
     fn open_outbound(&self, _: GroupId, _: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
         Box::pin(async {
             self.check()?;
-            Ok(Box::new(Fixed) as Box<dyn Content>)
+            Ok(Box::new(Fixed(*self.content.lock())) as Box<dyn Content>)
         })
     }
 
@@ -228,15 +235,15 @@ impl ContentSink for Sink {
     }
 }
 
-struct Fixed;
+struct Fixed(&'static [u8]);
 
 impl Content for Fixed {
     fn size_bytes(&self) -> u64 {
-        MESSAGE.len() as u64
+        self.0.len() as u64
     }
 
     fn read(&self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, StoreError>> {
         let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
-        Box::pin(async move { Ok(Bytes::from_static(&MESSAGE[range])) })
+        Box::pin(async move { Ok(Bytes::from_static(&self.0[range])) })
     }
 }

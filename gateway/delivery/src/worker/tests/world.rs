@@ -51,6 +51,10 @@ pub(super) enum Act {
     Hang,
     /// No name can be resolved: our fault.
     ResolverDead,
+    /// Takes it, and does not know SMTPUTF8.
+    Ascii,
+    /// Takes it without TLS, which it does not offer.
+    NoTls,
 }
 
 type Acts = dyn Fn(&str) -> Act + Send + Sync;
@@ -63,6 +67,8 @@ pub(super) struct World {
 #[derive(Default)]
 struct Seen {
     taken: Mutex<Vec<Vec<String>>>,
+    /// Of each message taken: SMTPUTF8 was said, and the content.
+    content: Mutex<Vec<(bool, String)>>,
     opened: AtomicUsize,
     probed: AtomicUsize,
     broken_off: AtomicUsize,
@@ -81,6 +87,11 @@ impl World {
     /// The recipients of each message that remotes have.
     pub(super) fn taken(&self) -> Vec<Vec<String>> {
         self.seen.taken.lock().clone()
+    }
+
+    /// Of each message that remotes have: whether SMTPUTF8 was said, and the content.
+    pub(super) fn content(&self) -> Vec<(bool, String)> {
+        self.seen.content.lock().clone()
     }
 
     /// Connections tried.
@@ -115,6 +126,7 @@ impl World {
                 sleep(Duration::from_secs(300)).await;
                 Err(OpenFailure::of_test(&hop.name, Stage::Greeting, "no word for 300 s"))
             }
+            Act::NoTls if hop.tls.is_demanded() => Err(OpenFailure::of_test(&hop.name, Stage::StartTls, "not offered")),
             act => Ok(act),
         }
     }
@@ -133,7 +145,7 @@ impl Wire for World {
             Ok(vec![Hop {
                 name: destination.to_owned(),
                 addresses: vec!["192.0.2.1:25".parse().unwrap()],
-                tls: TlsDemand::Never,
+                tls: TlsDemand::Opportunistic,
                 implicit_tls: false,
                 auth: None,
                 route: None,
@@ -188,9 +200,17 @@ fn outcome(outcome: Outcome, status: (u8, u16, u16), answer: &str) -> Verdict {
     })
 }
 
+/// What a host can never do, in our own words.
+fn cannot(status: (u8, u16, u16), why: &str) -> Verdict {
+    match outcome(Outcome::Permanent, status, why) {
+        Verdict::Settled(told) => Verdict::Settled(RecipientOutcome { answer_is_remote: false, ..told }),
+        other => other,
+    }
+}
+
 impl Talk for Remote {
     fn path(&self) -> Path {
-        Path { eight_bit_mime: true, smtp_utf8: true }
+        Path { eight_bit_mime: true, smtp_utf8: self.act != Act::Ascii }
     }
 
     fn whom(&self) -> (String, String) {
@@ -214,11 +234,15 @@ impl Talk for Remote {
             }
             match self.act {
                 Act::Defer => return all(outcome(Outcome::TemporaryAnswer, (4, 2, 1), "450 4.2.1 come back later")),
+                Act::Ascii if envelope.needs_utf8() => return all(cannot((5, 6, 7), "no SMTPUTF8 here")),
                 Act::Refuse => return all(outcome(Outcome::Permanent, (5, 1, 1), "550 5.1.1 no such user")),
                 _ => {}
             }
             let mut under_way = UnderWay(Some(self.seen.clone()));
-            while content.next().await.unwrap().is_some() {}
+            let mut octets = Vec::new();
+            while let Some(piece) = content.next().await.unwrap() {
+                octets.extend_from_slice(&piece);
+            }
             if let Act::TakeSlowly(time) = self.act {
                 sleep(time).await;
             }
@@ -232,6 +256,8 @@ impl Talk for Remote {
             under_way.0 = None;
             let recipients = envelope.recipients.iter().map(|recipient| recipient.address.to_string());
             self.seen.taken.lock().push(recipients.collect());
+            let text = String::from_utf8(octets).unwrap();
+            self.seen.content.lock().push((envelope.needs_utf8(), text));
             match self.act {
                 Act::AnswerSlowly(time) => sleep(time).await,
                 Act::LoseAfterDot => {

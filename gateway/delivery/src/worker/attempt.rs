@@ -1,37 +1,30 @@
 //! One connection and the letters that go over it: routes, hosts in their order, the transaction, outcomes.
 //!
 //! For each letter: a connection that is open is used; one that turns out to be dead is replaced without a word. A host
-//! that cannot be reached, or is lost before the final dot, is followed by the next one; what the last one says counts.
-//! When none could be reached, all that waits for the destination is told the same.
+//! that cannot be reached, is lost before the final dot or can never take this very message is followed by the next one;
+//! what the last one says counts, and what is for good only when no host says less. When none could be reached, all that
+//! waits for the destination is told the same; but not what holds for one message only.
 //!
-//! A stop, or the end of the lease, breaks off what has not passed its [`Gate`]; what has is waited for.
+//! A stop, or the end of the lease, breaks off what has not passed its [`Gate`](super::gate::Gate); what has is waited
+//! for.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use securanet_gateway::{
-    connection::Shutdown,
-    model::outbound::{OutboundRecipient, Outcome},
-};
+use securanet_gateway::model::outbound::Outcome;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Core,
-    content::{self, ContentFault},
     destination::{Load, SessionEnd},
-    lease::Lease,
+    gate::unless_stopped,
     letter::{self, Letter, Verdict},
-    queue::Queue,
+    local,
+    sending::Carried,
     uplink::Sign,
     wire::Talk,
 };
 use crate::{
-    client::{self, Envelope, OpenFailure, Sent},
+    client::OpenFailure,
     metric,
     route::{Hop, RouteFailure},
 };
@@ -43,42 +36,9 @@ const SLOW: Duration = Duration::from_secs(5);
 /// A goodbye that takes longer is nobody's loss.
 const QUIT_PATIENCE: Duration = Duration::from_secs(5);
 /// What a fault of ours kept back is tried again after this long.
-const OUR_FAULT_SECONDS: u32 = 60;
+pub(crate) const OUR_FAULT_SECONDS: u32 = 60;
 /// While the uplink is dead.
 const UPLINK_SECONDS: u32 = 300;
-/// Content that cannot be read needs an operator; it is not bounced for that.
-const DAMAGED_SECONDS: u32 = 3600;
-
-/// Asked before the final dot: commits the intent.
-pub(crate) struct Gate {
-    queue: Queue,
-    lease: Arc<Lease>,
-    places: Vec<(securanet_gateway::model::outbound::Place, u32)>,
-    shutdown: Shutdown,
-    /// The intent is being committed or is: the transaction is not broken off any more.
-    passed: Arc<AtomicBool>,
-}
-
-impl Gate {
-    /// Whether the final dot may be passed for the recipients at these positions of the envelope.
-    pub(crate) async fn pass(self, accepted: Vec<usize>) -> Vec<bool> {
-        let none = vec![false; accepted.len()];
-        if self.shutdown.is_draining() || !self.lease.is_living() {
-            return none;
-        }
-        self.passed.store(true, Ordering::SeqCst);
-        let places = accepted.iter().map(|&at| self.places[at]).collect();
-        match self.queue.intend(self.lease.epoch(), places, self.lease.left()).await {
-            // The commit may have taken as long as the lease lived.
-            Ok(may) if self.lease.is_living() => may,
-            Ok(_) => none,
-            Err(error) => {
-                tracing::warn!(group = %self.queue.group(), %error, "an intent could not be committed: not sent");
-                none
-            }
-        }
-    }
-}
 
 /// How it goes on after a letter.
 enum After {
@@ -100,6 +60,9 @@ impl After {
 
 /// Sends a first letter and those that follow it; the scheduler is told the end.
 pub(crate) async fn run(core: Arc<Core>, name: Arc<str>, first: Load<Letter>) {
+    if local::is_local(&name) {
+        return local::run(core, name, first).await;
+    }
     let _open = metric::OpenSession::new();
     let line = Line { core, name };
     let mut talk = None;
@@ -111,41 +74,20 @@ pub(crate) async fn run(core: Arc<Core>, name: Arc<str>, first: Load<Letter>) {
             After::End(how, told) => (end, verdict) = (how, told),
         }
     }
-    if let Some(talk) = talk.filter(|talk| talk.is_reusable()) {
-        timeout(QUIT_PATIENCE, talk.close()).await.ok();
+    if let Some(talk) = talk {
+        close(talk).await;
     }
     line.core.session_ended(&line.name, end, &verdict).await;
 }
 
 /// A connection's place: its destination among all.
-struct Line {
-    core: Arc<Core>,
-    name: Arc<str>,
+pub(crate) struct Line {
+    pub(crate) core: Arc<Core>,
+    pub(crate) name: Arc<str>,
 }
 
 /// The conversation that is open, if one is.
 type Open = Option<Box<dyn Talk>>;
-
-/// A conversation's host after a transaction.
-struct Host {
-    is_reusable: bool,
-    /// As [`Talk::whom`] says.
-    whom: (String, String),
-}
-
-/// What became of a letter with one host.
-enum Carried {
-    /// All its recipients are settled; whether the host took it for one of them.
-    Settled(bool),
-    /// These are not: the host did not take them, another may.
-    Left(Letter, Verdict),
-    /// The connection had died before: nothing was said to anybody.
-    Stale(Letter),
-    /// The host wants these in a transaction of their own (RFC 5321 4.5.3.1.10).
-    Again(Letter),
-    /// It was broken off by a stop or the lease's end; all are settled.
-    BrokenOff,
-}
 
 impl Line {
     /// The next letter; with an open connection after a short wait if there is none.
@@ -184,12 +126,14 @@ impl Line {
             letter.settle_all(began, &verdict).await;
             return After::On;
         }
-        let reused = open.take().filter(|talk| talk.is_reusable() && !letter.requires_tls());
+        // What another connection has proved of the server is not enough for REQUIRETLS.
+        let reused = if letter.requires_tls() { None } else { open.take().filter(|talk| talk.is_reusable()) };
         let Some(mut talk) = reused else { return self.carry_afresh(letter, load.is_bulk, began, open).await };
         match self.send_all(&mut *talk, letter, began).await {
-            Carried::Settled(taken) => after_host(talk, taken, open),
+            Carried::Settled(taken) => after_host(talk, taken, open).await,
             Carried::BrokenOff => After::peace(),
             Carried::Stale(letter) | Carried::Again(letter) | Carried::Left(letter, _) => {
+                keep(talk, open).await;
                 self.carry_afresh(letter, load.is_bulk, began, open).await
             }
         }
@@ -197,55 +141,62 @@ impl Line {
 
     /// Finds the destination's hosts and tries one after the other.
     async fn carry_afresh(&self, mut letter: Letter, is_bulk: bool, began: Instant, open: &mut Open) -> After {
-        let hops = match self.core.wire.route(&self.name, letter.was_no_such_domain()).await {
-            Ok(hops) => hops,
-            Err(failure) => return self.no_route(letter, &failure, began).await,
+        let shutdown = &self.core.shutdown;
+        let route = self.core.wire.route(&self.name, letter.was_no_such_domain());
+        let hops = match unless_stopped(shutdown, &letter.lease, route).await {
+            Some(Ok(hops)) => hops,
+            Some(Err(failure)) => return self.no_route(letter, &failure, began).await,
+            None => {
+                letter.stopped(began).await;
+                return After::peace();
+            }
         };
-        let mut last = letter::not_tried(OUR_FAULT_SECONDS, "the destination has no host");
-        let mut reached = false;
+        let mut tried = Tried::default();
         for hop in hops {
             let hop = if letter.requires_tls() { hop.requiring_tls() } else { hop };
-            let mut talk = match self.open(&hop, &letter).await {
+            let mut talk = match unless_stopped(shutdown, &letter.lease, self.open(&hop)).await {
                 Some(Ok(talk)) => talk,
                 Some(Err(verdict)) => {
-                    last = verdict;
+                    tried.of_message |= letter.requires_tls() && verdict.outcome == Outcome::TemporaryTls;
+                    tried.says(verdict);
                     continue;
                 }
                 None => {
-                    letter.settle_all(began, &letter::not_tried(1, "broken off before the message was sent")).await;
+                    letter.stopped(began).await;
                     return After::peace();
                 }
             };
-            reached = true;
+            tried.reached = true;
             match self.send_all(&mut *talk, letter, began).await {
-                Carried::Settled(taken) => return after_host(talk, taken, open),
+                Carried::Settled(taken) => return after_host(talk, taken, open).await,
                 Carried::BrokenOff => return After::peace(),
-                Carried::Left(left, verdict) => (letter, last) = (left, verdict),
+                Carried::Left(left, verdict) => {
+                    tried.says(verdict);
+                    letter = left;
+                }
                 Carried::Stale(left) | Carried::Again(left) => letter = left,
             }
+            keep(talk, open).await;
         }
-        if reached {
-            letter.settle_all(began, &last).await;
-            return After::lost();
+        let last = tried.last.unwrap_or_else(|| letter::not_tried(OUR_FAULT_SECONDS, "the destination has no host"));
+        if !tried.reached && !tried.of_message {
+            return self.no_host(letter, is_bulk, last, began).await;
         }
-        self.no_host(letter, is_bulk, last, began).await
+        letter.settle_all(began, &last).await;
+        if open.is_some() || tried.of_message { After::On } else { After::lost() }
     }
 
-    /// Opens a conversation; `None` when a stop or the lease's end came before.
-    async fn open(&self, hop: &Hop, letter: &Letter) -> Option<Result<Box<dyn Talk>, Verdict>> {
-        let opened = tokio::select! {
-            opened = self.open_in_time(hop) => opened,
-            () = self.core.shutdown.draining() => return None,
-            () = letter.lease.ended() => return None,
-        };
+    /// Opens a conversation.
+    async fn open(&self, hop: &Hop) -> Result<Box<dyn Talk>, Verdict> {
+        let opened = self.open_in_time(hop).await;
         metric::opened(opened.is_ok());
-        Some(match opened {
+        match opened {
             Ok(talk) => {
                 self.core.saw(&self.name, Sign::Life);
                 Ok(talk)
             }
             Err(failure) => Err(self.judged(failure)),
-        })
+        }
     }
 
     /// Opens a conversation; one that takes long makes room for another meanwhile.
@@ -287,92 +238,47 @@ impl Line {
         let told = Verdict { answer: format!("not tried again so soon: {}", verdict.answer), ..verdict };
         After::End(SessionEnd::Unreachable(told.clone()), told)
     }
+}
 
-    /// Sends a letter in as many transactions as the host wants.
-    async fn send_all(&self, talk: &mut dyn Talk, mut letter: Letter, began: Instant) -> Carried {
-        loop {
-            match self.send(talk, letter, began).await {
-                Carried::Again(rest) if talk.is_reusable() => letter = rest,
-                carried => return carried,
-            }
-        }
-    }
+/// What the hosts of a destination have said of a letter.
+#[derive(Default)]
+struct Tried {
+    last: Option<Verdict>,
+    /// One was ready for mail.
+    reached: bool,
+    /// What failed is what this message demands: it says nothing of other mail.
+    of_message: bool,
+}
 
-    /// Sends a letter over a conversation and settles what can be.
-    async fn send(&self, talk: &mut dyn Talk, letter: Letter, began: Instant) -> Carried {
-        let mut source = match content::open(&self.core, letter.handle.group, &letter.head, talk.path()).await {
-            Ok(source) => source,
-            Err(fault) => {
-                letter.settle_all(began, &of_fault(&fault)).await;
-                // Nothing was asked of the host.
-                return Carried::Settled(true);
-            }
-        };
-        let passed = Arc::new(AtomicBool::new(false));
-        let all: Vec<usize> = (0..letter.recipients.len()).collect();
-        let gate = Gate {
-            queue: Queue::new(self.core.client.clone(), letter.handle.group),
-            lease: letter.lease.clone(),
-            places: letter.places(&all),
-            shutdown: self.core.shutdown.clone(),
-            passed: passed.clone(),
-        };
-        let recipients: Vec<&OutboundRecipient> = letter.recipients.iter().map(|taken| &taken.recipient).collect();
-        let view = &letter.head.view;
-        let envelope = Envelope {
-            sender: &view.sender,
-            recipients: &recipients,
-            options: &view.options,
-            size_bytes: source.size_bytes(),
-            eight_bit: source.is_eight_bit(),
-            utf8_header: source.has_utf8_header(),
-            now: self.core.now(),
-        };
-        let sent = tokio::select! {
-            sent = talk.send(&envelope, &mut source, gate) => Some(sent),
-            () = broken_off(&self.core.shutdown, &letter.lease, &passed) => None,
-        };
-        let Some(sent) = sent else {
-            letter.settle_all(began, &letter::not_tried(1, "broken off before the message's end")).await;
-            return Carried::BrokenOff;
-        };
-        let host = Host { is_reusable: talk.is_reusable(), whom: talk.whom() };
-        self.settle(&host, letter, sent, began).await
-    }
-
-    async fn settle(&self, host: &Host, letter: Letter, sent: Sent, began: Instant) -> Carried {
-        if sent.stale {
-            return Carried::Stale(letter);
-        }
-        let mut left = None;
-        let mut of_recipient = |verdict| match settled(verdict, host)? {
-            // The host was lost before the final dot: the next one may take it.
-            verdict if verdict.outcome == Outcome::TemporaryConnection && !host.is_reusable => {
-                left = Some(verdict);
-                None
-            }
-            verdict => Some(verdict),
-        };
-        let verdicts: Vec<Option<Verdict>> = sent.verdicts.into_iter().map(&mut of_recipient).collect();
-        let is_taken = |verdict: &Verdict| matches!(verdict.outcome, Outcome::Delivered { .. });
-        let taken = verdicts.iter().flatten().any(is_taken);
-        if taken {
-            self.core.scheduler.lock().succeeded(Instant::now(), &self.name);
-            self.core.work.notify_one();
-        }
-        let rest = letter.settle(began, verdicts).await.letter();
-        match (rest, left) {
-            (Some(letter), Some(verdict)) => Carried::Left(letter, verdict),
-            (Some(letter), None) => Carried::Again(letter),
-            (None, _) => Carried::Settled(taken),
+impl Tried {
+    /// The last word counts; one for good only when no host has said less, for that one may take the message later.
+    fn says(&mut self, verdict: Verdict) {
+        let said_less = self.last.as_ref().is_some_and(|last| last.outcome != Outcome::Permanent);
+        if verdict.outcome != Outcome::Permanent || !said_less {
+            self.last = Some(verdict);
         }
     }
 }
 
-fn after_host(talk: Box<dyn Talk>, taken: bool, open: &mut Open) -> After {
-    *open = Some(talk).filter(|talk| talk.is_reusable());
+async fn after_host(talk: Box<dyn Talk>, taken: bool, open: &mut Open) -> After {
+    let is_reusable = keep(talk, open).await;
     // One that has carried all that it may is no loss.
-    if open.is_some() || taken { After::On } else { After::lost() }
+    if is_reusable || taken { After::On } else { After::lost() }
+}
+
+/// Keeps a conversation for the next letter, if it is good for one; says goodbye in the one before it.
+async fn keep(talk: Box<dyn Talk>, open: &mut Open) -> bool {
+    let is_reusable = talk.is_reusable();
+    if is_reusable && let Some(before) = open.replace(talk) {
+        close(before).await;
+    }
+    is_reusable
+}
+
+async fn close(talk: Box<dyn Talk>) {
+    if talk.is_reusable() {
+        timeout(QUIT_PATIENCE, talk.close()).await.ok();
+    }
 }
 
 /// A connection that does not count, for as long as this lives.
@@ -392,46 +298,10 @@ impl Drop for Slow<'_> {
     }
 }
 
-/// Resolves when a transaction is to be broken off; never once it has passed its gate.
-async fn broken_off(shutdown: &Shutdown, lease: &Lease, passed: &AtomicBool) {
-    tokio::select! {
-        () = shutdown.draining() => {}
-        () = lease.ended() => {}
-    }
-    if passed.load(Ordering::SeqCst) {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// RFC 2852 4.1.4: R, and its time is over.
-fn too_late(letter: &Letter) -> Option<Verdict> {
+pub(crate) fn too_late(letter: &Letter) -> Option<Verdict> {
     let by = letter.head.view.options.deliver_by.filter(|by| by.or_return && letter.core.now() >= by.by)?;
     let late_seconds = letter.core.now().millis_since(by.by) / 1000;
     let answer = format!("the time in which it was to be delivered was over {late_seconds} seconds ago");
     Some(letter::ours(Outcome::Permanent, (5, 4, 7), answer))
-}
-
-fn of_fault(fault: &ContentFault) -> Verdict {
-    use securanet_gateway::model::StoreError;
-    match fault {
-        ContentFault::Unsendable(why) => letter::ours(Outcome::Permanent, why.status(), why.to_string()),
-        ContentFault::Store(StoreError::Damaged(_) | StoreError::NotFound | StoreError::Internal(_)) => {
-            tracing::error!(%fault, "mail cannot leave: look at the store, `securanet scrub` says more");
-            letter::not_tried(DAMAGED_SECONDS, fault.to_string())
-        }
-        ContentFault::Store(_) => letter::not_tried(OUR_FAULT_SECONDS, fault.to_string()),
-    }
-}
-
-/// What a verdict of the client is to the queue; none: it is to be sent in another transaction.
-fn settled(verdict: client::Verdict, host: &Host) -> Option<Verdict> {
-    Some(match verdict {
-        client::Verdict::Settled(outcome) => outcome,
-        client::Verdict::Again => return None,
-        client::Verdict::Forbidden => letter::not_tried(1, "the queue did not allow the message's end"),
-        client::Verdict::Uncertain(why) => {
-            let (host, tls) = host.whom.clone();
-            Verdict { host: Some(host), tls: Some(tls), ..letter::ours(Outcome::Uncertain, (4, 4, 2), why) }
-        }
-    })
 }

@@ -35,6 +35,8 @@ const PREFIX_FORMAT: u8 = 1;
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Telling {
     notice: Notice,
+    /// A success in mailboxes of ours is another one than with a server that took the message over.
+    local: bool,
     positions: Vec<u32>,
     /// Somebody wants to hear it; otherwise only the queue is told.
     aloud: bool,
@@ -76,14 +78,16 @@ fn ends(view: &ItemView) -> Vec<Telling> {
     tellings(&view.sender, notices)
 }
 
-/// By notice, and by whether somebody wants to hear it.
+/// By notice, by whether somebody wants to hear it, and successes by where they were.
 fn tellings<'a>(sender: &ReversePath, notices: impl Iterator<Item = (Notice, &'a RecipientView)>) -> Vec<Telling> {
     let mut tellings: Vec<Telling> = Vec::new();
     for (notice, recipient) in notices {
         let aloud = *sender != ReversePath::Null && wants(recipient, notice);
-        match tellings.iter_mut().find(|telling| telling.notice == notice && telling.aloud == aloud) {
+        let local = notice == Notice::Success && recipient.recipient.is_local();
+        let same = |telling: &&mut Telling| (telling.notice, telling.aloud, telling.local) == (notice, aloud, local);
+        match tellings.iter_mut().find(same) {
             Some(telling) => telling.positions.push(recipient.position),
-            None => tellings.push(Telling { notice, positions: vec![recipient.position], aloud }),
+            None => tellings.push(Telling { notice, local, positions: vec![recipient.position], aloud }),
         }
     }
     tellings
@@ -103,7 +107,7 @@ fn wants(recipient: &RecipientView, notice: Notice) -> bool {
 }
 
 async fn tell(core: &Core, queue: &Queue, view: &ItemView, telling: Telling) -> Result<(), StoreError> {
-    let Telling { notice, positions, aloud } = telling;
+    let Telling { notice, positions, aloud, .. } = telling;
     let message = if aloud { compose(core, queue, view, &positions, notice).await? } else { None };
     let is_told = message.is_some();
     let recipients = positions.len();

@@ -96,6 +96,14 @@ impl Letter {
         self.settle(began, verdicts).await.done();
     }
 
+    /// A stop or the lease's end came before its gate. With the lease the right to it is gone: it is dropped, and due again
+    /// when that is seen.
+    pub(crate) async fn stopped(self, began: Instant) {
+        if self.lease.is_living() {
+            self.settle_all(began, &not_tried(1, "broken off before the message was sent")).await;
+        }
+    }
+
     /// Settles each recipient that has a verdict; gives back those that have none.
     pub(crate) async fn settle(mut self, began: Instant, verdicts: Vec<Option<Verdict>>) -> Rest {
         let took_millis = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);

@@ -23,13 +23,16 @@ mod attempt;
 mod bounce;
 mod content;
 mod destination;
+mod gate;
 mod group;
 mod lease;
 mod letter;
+mod local;
 mod probe;
 mod queue;
 mod schedule;
 mod scheduler;
+mod sending;
 mod settings;
 mod settling;
 #[cfg(test)]

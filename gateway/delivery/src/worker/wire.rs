@@ -7,7 +7,7 @@ use securanet_gateway::{
     store::BoxFuture,
 };
 
-use super::attempt::Gate;
+use super::gate::Gate;
 use crate::{
     client::{Client, Envelope, Octets, OpenFailure, Sent, Session},
     outgoing::Path,

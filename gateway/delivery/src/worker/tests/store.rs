@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -42,6 +43,7 @@ pub(super) struct EngineStore {
     commands: AtomicU64,
     written: Arc<Mutex<Vec<String>>>,
     content: Mutex<&'static [u8]>,
+    slow_content: Mutex<Duration>,
 }
 
 const SPACE: Space = Space { group: GROUP, generation: 0 };
@@ -68,7 +70,13 @@ impl EngineStore {
             commands: AtomicU64::new(0),
             written: Arc::default(),
             content: Mutex::new(MESSAGE),
+            slow_content: Mutex::default(),
         }
+    }
+
+    /// Opening an item's content takes so long from now on.
+    pub(super) fn set_slow_content(&self, slow: Duration) {
+        *self.slow_content.lock() = slow;
     }
 
     /// The message that every item has from now on.
@@ -206,6 +214,8 @@ impl Store for EngineStore {
     fn open_outbound(&self, _: GroupId, _: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
         Box::pin(async {
             self.check()?;
+            let slow = *self.slow_content.lock();
+            tokio::time::sleep(slow).await;
             Ok(Box::new(Fixed(*self.content.lock())) as Box<dyn Content>)
         })
     }

@@ -16,7 +16,7 @@ use securanet_gateway::{
 use tokio::time::sleep;
 
 use super::super::{
-    attempt::Gate,
+    gate::Gate,
     wire::{Talk, Wire},
 };
 use crate::{
@@ -55,6 +55,10 @@ pub(super) enum Act {
     Ascii,
     /// Takes it without TLS, which it does not offer.
     NoTls,
+    /// Has these hosts, in this order.
+    Hosts(&'static [&'static str]),
+    /// Where its hosts are is known after so long; they take everything.
+    SlowDns(Duration),
 }
 
 type Acts = dyn Fn(&str) -> Act + Send + Sync;
@@ -142,8 +146,11 @@ impl Wire for World {
             if self.of(destination) == Act::ResolverDead {
                 return Err(DnsFailure::ResolverDead("no answer".to_owned()).into());
             }
-            Ok(vec![Hop {
-                name: destination.to_owned(),
+            if let Act::SlowDns(time) = self.of(destination) {
+                sleep(time).await;
+            }
+            let hop = |name: &str| Hop {
+                name: name.to_owned(),
                 addresses: vec!["192.0.2.1:25".parse().unwrap()],
                 tls: TlsDemand::Opportunistic,
                 implicit_tls: false,
@@ -152,7 +159,11 @@ impl Wire for World {
                 source_addresses: Vec::new(),
                 helo_name: None,
                 tls_reason: None,
-            }])
+            };
+            Ok(match self.of(destination) {
+                Act::Hosts(names) => names.iter().map(|name| hop(name)).collect(),
+                _ => vec![hop(destination)],
+            })
         })
     }
 

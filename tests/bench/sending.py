@@ -151,7 +151,9 @@ class Sender(servers.Securanet):
     def begin(self, sending):
         config = self.configure(sending)
         fresh = not os.path.exists(f"{self.folder}/data")
-        self.spawn([self.binary, "run", "--config", config], f"{self.folder}/log")
+        # Only what sends the queue is wrapped (a profiler, say).
+        wrapper = self.wrapper if sending and not fresh else []
+        self.spawn([*wrapper, self.binary, "run", "--config", config], f"{self.folder}/log")
         servers.await_port(self.submission, self.name)
         if fresh:
             self.cli(config, ["domain", "add", servers.DOMAIN])
@@ -163,7 +165,6 @@ class Sender(servers.Securanet):
         return ["--login", f"{USER}@{servers.DOMAIN}:{self.password}", f"127.0.0.1:{self.submission}"]
 
     def let_go(self):
-        self.stop()
         self.begin(True)
 
 
@@ -192,7 +193,6 @@ class Postfix(servers.Server):
         return [f"127.0.0.1:{self.port}"]
 
     def let_go(self):
-        self.stop()
         self.begin(True)
         # What was deferred is due now.
         run(f"{self.folder}/postfix/sendmail", "-q")
@@ -210,9 +210,10 @@ def fill(server, world, options, count, recipients):
 
 def drain(server, world, expected):
     """Lets the queue go and waits until so many have reached the sink: seconds, CPU seconds, highest memory."""
+    server.stop()
     before = world.received()
-    server.let_go()
     began, highest = time.monotonic(), 0
+    server.let_go()
     while world.received() - before < expected:
         highest = max(highest, resident_octets(servers.descendants([child.pid for child in server.children])))
         if time.monotonic() - began > DRAIN_SECONDS_MAX:
@@ -252,6 +253,7 @@ def letter(make, world, options):
     try:
         server.begin(False)
         fill(server, world, options, options.mailing, f"user@d{{}}.bench:{options.destinations}")
+        server.stop()
         before = world.received()
         server.let_go()
         while world.received() == before:

@@ -16,6 +16,7 @@ SERVER_CORE = "0"
 RIVALS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "rivals")
 DOMAIN = "bench.example"
 START_PATIENCE_SECONDS = 60
+STRAGGLERS_PATIENCE_SECONDS = 5
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -57,6 +58,15 @@ def descendants(roots):
     while more := {one for one, parent in parents.items() if parent in found} - found:
         found |= more
     return {one: ticks[one] for one in found}
+
+
+def is_running(process):
+    """Not one that has ended and waits for its parent: in a namespace whose init we are, Postfix's daemons wait for us."""
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def octets(folders):
@@ -114,8 +124,9 @@ class Server:
                 child.kill()
                 child.wait()
         self.children = []
-        # Daemons of Postfix end a moment after their master.
-        while (left := [one for one in everything if os.path.exists(f"/proc/{one}")]) and time.monotonic() < end:
+        # Daemons of Postfix end a moment after their master, and those that wait for a dead host when its timeout is over.
+        end = time.monotonic() + STRAGGLERS_PATIENCE_SECONDS
+        while (left := [one for one in everything if is_running(one)]) and time.monotonic() < end:
             time.sleep(0.05)
         for one in left:
             os.kill(one, signal.SIGKILL)

@@ -133,7 +133,8 @@ impl From<AccountRefusal> for ApiError {
             | R::BelowItself
             | R::TooMany(_)
             | R::Locked
-            | R::NoUidsLeft => Self::new(StatusCode::CONFLICT, &refusal),
+            | R::NoUidsLeft
+            | R::NotSent => Self::new(StatusCode::CONFLICT, &refusal),
         }
     }
 }

@@ -63,6 +63,7 @@ impl Commit<'_> {
         // The plan has its own copies: what is not needed any more is not held through the commit.
         drop(messages);
         let results = self.execute(&mut plan).await;
+        plan.tell_of_sent(self.id, &results);
         let replies = self.replies(envelope, &plan, &plan.fates(&results)).await;
         if replies.iter().any(Reply::is_positive) {
             metric::kept(self.smtp.protocol(), octets, begun.elapsed());

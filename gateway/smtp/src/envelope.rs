@@ -114,7 +114,8 @@ impl Envelope {
         let hold_until = mail.hold.map(|hold| until(hold, now));
         let deliver_by = mail.by.map(|by| deliver_by(by, now));
         let outlet = Some(submitter.outlet.clone());
-        Self { submitter: Some(Arc::new(submitter)), outlet, hold_until, deliver_by, ..Self::new(mail) }
+        let tenants = submitter.sent_to().into_iter().map(|(_, tenant)| tenant).collect();
+        Self { submitter: Some(Arc::new(submitter)), outlet, hold_until, deliver_by, tenants, ..Self::new(mail) }
     }
 
     /// Adds a recipient.

@@ -6,6 +6,7 @@
 //! | `securanet_smtp_octets_total` | counter: protocol | octets of messages kept |
 //! | `securanet_smtp_recipients_total` | counter: protocol, outcome | RCPT: `accepted`, `deferred` (4xx), `refused` (5xx) |
 //! | `securanet_smtp_repeats_total` | counter: protocol | deliveries that were there already: a sender's repeat |
+//! | `securanet_smtp_sent_copies_total` | counter: outcome | copies in Sent of submitted mail: `kept`, `repeat` (was there already), `over_quota`, `failed`, `not_sent` (the message was not taken in) |
 //! | `securanet_smtp_data_faults_total` | counter: protocol, fault | messages with `nul`, `bare_lf` or `bare_cr` that were refused |
 //! | `securanet_smtp_commit_seconds` | histogram: protocol | from the end of a message to its reply |
 
@@ -19,6 +20,7 @@ const MESSAGES: &str = "securanet_smtp_messages_total";
 const OCTETS: &str = "securanet_smtp_octets_total";
 const RECIPIENTS: &str = "securanet_smtp_recipients_total";
 const REPEATS: &str = "securanet_smtp_repeats_total";
+const SENT_COPIES: &str = "securanet_smtp_sent_copies_total";
 const DATA_FAULTS: &str = "securanet_smtp_data_faults_total";
 const COMMIT_SECONDS: &str = "securanet_smtp_commit_seconds";
 
@@ -28,6 +30,7 @@ pub fn describe() {
     describe_counter!(OCTETS, Unit::Bytes, "octets of messages kept");
     describe_counter!(RECIPIENTS, "recipients named by clients, by what became of them");
     describe_counter!(REPEATS, "deliveries that were there already because their sender repeated them");
+    describe_counter!(SENT_COPIES, "copies in Sent of submitted mail, by what became of them");
     describe_counter!(DATA_FAULTS, "messages refused for a NUL or a bare newline");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "from the end of a message to its reply");
 }
@@ -59,6 +62,10 @@ pub(crate) fn repeats(protocol: &'static str, deliveries: u64) {
     if deliveries > 0 {
         counter!(REPEATS, "protocol" => protocol).increment(deliveries);
     }
+}
+
+pub(crate) fn sent_copy(outcome: &'static str) {
+    counter!(SENT_COPIES, "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn data_fault(protocol: &'static str, fault: DataFault) {

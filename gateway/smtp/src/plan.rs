@@ -13,6 +13,8 @@
 //!
 //! Pure: values in, values out.
 
+mod sent;
+
 use std::collections::{HashMap, HashSet};
 
 use securanet_gateway::{
@@ -58,6 +60,8 @@ pub(crate) struct Plan {
     /// For each recipient, the copies that it led to. The world's is one copy for all recipients there.
     by_recipient: Vec<Vec<usize>>,
     copies: usize,
+    /// The copy in Sent.
+    sent: Option<sent::Place>,
 }
 
 /// What was seen of a message while it came in.
@@ -111,12 +115,14 @@ impl Plan {
             }
             let sending = Sending { envelope, outlet, outside, seen };
             let requests = sending.requests(&copies, messages);
-            return Self { requests, in_order: true, by_recipient, copies: copies.len() + 1 };
+            let plan = Self { requests, in_order: true, by_recipient, copies: copies.len() + 1, sent: None };
+            return plan.keep_sent(envelope, messages);
         }
         let bundles = bundles(&copies, &by_recipient, separate);
         let requests =
             bundles.into_iter().map(|bundle| request(&copies, bundle, messages, &envelope.mail.sender)).collect();
-        Self { requests, in_order: false, by_recipient, copies: copies.len() }
+        let plan = Self { requests, in_order: false, by_recipient, copies: copies.len(), sent: None };
+        plan.keep_sent(envelope, messages)
     }
 
     /// What became of each copy, given what became of each request.

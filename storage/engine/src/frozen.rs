@@ -265,6 +265,27 @@ fn grants_are_what_the_first_release_with_them_wrote() {
     check(0, sending(), include_str!("frozen/sending.txt"));
 }
 
+/// A copy in Sent, its sender's repeat, and the client's upload of it together with something else.
+fn sent() -> Vec<Command> {
+    let sent = MailboxId::new(5);
+    let flagged = AppendMessage { message: message(), flags: Flags::new(SystemFlags::FLAGGED, []) };
+    let other = NewMessage { thread_keys: vec![KeyedHash([17; 16])], ..message() };
+    let other = AppendMessage { message: other, flags: Flags::default() };
+    let keep = AccountCommand::KeepSent { message: Box::new(message()), key: KeyedHash([18; 16]) };
+    let commands = [
+        AccountCommand::Provision { tenant: TenantId::new(7), domain: DomainId::new(1), quota: Quota::default() },
+        keep.clone(),
+        keep,
+        AccountCommand::Append { mailbox: sent, messages: vec![flagged, other] },
+    ];
+    commands.into_iter().map(|command| Command::Account(account(1), command)).collect()
+}
+
+#[test]
+fn copies_in_sent_are_what_the_first_release_with_them_wrote() {
+    check(1, sent(), include_str!("frozen/sent.txt"));
+}
+
 #[test]
 fn a_shard_is_what_the_first_release_wrote() {
     check(1, shard(), include_str!("frozen/shard.txt"));

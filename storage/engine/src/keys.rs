@@ -136,6 +136,8 @@ pub enum Table {
     DomainUsage = 0x52,
     /// No field: counts of the group that belong to no account.
     AccountsGroup = 0x53,
+    /// `account u64 | keyed hash 16`: the copy in Sent of a submitted message of this Message-ID.
+    SentCopy = 0x54,
 
     // ---- Outbound: queue/outbound/, whose rows.rs has the records.
     /// No field: the next numbers, the depths, and how early each line of the timeline begins.

@@ -24,8 +24,8 @@ mod tx;
 use securanet_kv::{KvError, Read, WriteBatch};
 use securanet_model::{
     Answer, Command, GroupId, Query, Reply, UnixMillis,
-    account::AccountReply,
-    delivery::{DeliverReply, QueueReply},
+    account::{AccountRefusal, AccountReply},
+    delivery::{DeliverReply, Delivered, QueueReply},
     directory::DirectoryReply,
     outbound::OutboundReply,
     record::RecordError,
@@ -82,10 +82,12 @@ fn apply_request(tx: &mut Tx<'_>, memory: &mut requests::Memory, request: &Execu
     }
     let mut replies = Vec::with_capacity(request.commands.len());
     for command in &request.commands {
-        replies.push(if request.group == tx.view().space().group {
-            apply_command(tx, memory.clock(), command)?
-        } else {
+        replies.push(if request.group != tx.view().space().group {
             Reply::WrongGroup
+        } else if needs_those_before(command) && !replies.iter().all(is_done) {
+            Reply::Account(AccountReply::Refused(AccountRefusal::NotSent))
+        } else {
+            apply_command(tx, memory.clock(), command)?
         });
     }
     memory.remember(tx, request, &replies);
@@ -119,6 +121,20 @@ fn run_command(tx: &mut Tx<'_>, clock: UnixMillis, command: &Command) -> Result<
         | Command::Queue(_)
         | Command::Outbound(_) => Reply::WrongGroup,
     })
+}
+
+const fn needs_those_before(command: &Command) -> bool {
+    matches!(command, Command::Account(_, command) if account::needs_those_before(command))
+}
+
+/// Whether the reply says that all of the command was done, for each of its recipients.
+fn is_done(reply: &Reply) -> bool {
+    match reply {
+        Reply::Deliver(DeliverReply::Outcomes(outcomes)) => {
+            !outcomes.iter().any(|outcome| matches!(outcome, Delivered::Refused(_)))
+        }
+        other => !changed_nothing(other),
+    }
 }
 
 /// Whether the reply says that the command was refused as a whole.

@@ -192,6 +192,16 @@ pub enum AccountCommand {
         /// What the importer calls it, hashed.
         key: crate::KeyedHash,
     },
+    /// Keeps a message that the account submitted in its mailbox with the special use `\Sent`, with `\Seen`; once
+    /// per key, as `Import`. For ten minutes an `Append` of the same Message-ID to that mailbox is answered with
+    /// this copy. Refused as [`AccountRefusal::NotSent`] when a command before it in its [`crate::Execute`] was
+    /// refused, or a recipient of one.
+    KeepSent {
+        /// What, as it was sent.
+        message: Box<NewMessage>,
+        /// Recognises the sender's repeat.
+        key: crate::KeyedHash,
+    },
 }
 
 /// Why a change of an account was refused. Nothing is changed then.
@@ -233,6 +243,9 @@ pub enum AccountRefusal {
     /// UIDs of the mailbox are used up (2^32): its owner must move the messages to a new one.
     #[error("mailbox has no UIDs left")]
     NoUidsLeft,
+    /// The message of which this would be the copy in Sent was not taken in.
+    #[error("the message was not sent")]
+    NotSent,
 }
 
 /// UIDs that a copy, move or append made: source (where there is one) and destination, in order.
@@ -253,7 +266,7 @@ pub enum AccountReply {
     Done,
     /// The mailbox that was made.
     Created(MailboxId),
-    /// To `Append`, `Copy` and `Move`.
+    /// To `Append`, `Import`, `KeepSent`, `Copy` and `Move`.
     Uids(UidMap),
     /// To `StoreFlags`: the messages as they are now; and those left alone (RFC 7162 MODIFIED).
     Stored {

@@ -156,6 +156,15 @@ pub const CATALOGUE: &[Policy] = &[
         about: "whether user+folder@domain is delivered into that folder when it exists",
     },
     Policy {
+        key: "submission.copy_to_sent",
+        kind: Kind::Boolean,
+        unit: "",
+        default: "false",
+        per_domain: true,
+        per_account: true,
+        about: "whether what an account submits is kept in its Sent mailbox too, where its client's own upload then finds it",
+    },
+    Policy {
         key: "submission.hide_client",
         kind: Kind::Boolean,
         unit: "",

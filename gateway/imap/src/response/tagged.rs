@@ -125,7 +125,7 @@ impl From<AccountRefusal> for Tagged {
             R::NoMailbox => Code::NON_EXISTENT,
             R::MailboxExists => Code::ALREADY_EXISTS,
             R::SpecialUseTaken => Code::USE_ATTRIBUTE,
-            R::Inbox | R::BelowItself => Code::CANNOT,
+            R::Inbox | R::BelowItself | R::NotSent => Code::CANNOT,
             R::HasChildren => Code::HAS_CHILDREN,
             R::TooMany(_) | R::NoUidsLeft => Code::LIMIT,
             R::OverQuota => Code::OVER_QUOTA,

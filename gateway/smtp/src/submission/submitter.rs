@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use securanet_gateway::{
-    client::StoreClient,
+    client::{AccountPlace, StoreClient},
     model::{
-        AccountId, Address, StoreError,
+        AccountId, Address, StoreError, TenantId,
+        account::AccountRef,
         directory::{self, DirectoryAnswer, DirectoryQuery},
         policy::Scope,
         sending::{RelayGrant, SenderRight},
@@ -28,6 +29,7 @@ pub(crate) enum Who {
 /// What policy says of an account's submissions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Policies {
+    pub(crate) copy_to_sent: bool,
     pub(crate) hide_client: bool,
     /// 0: as many as it likes.
     pub(crate) messages_per_hour: u64,
@@ -56,6 +58,7 @@ impl Policies {
             }
         };
         Ok(Self {
+            copy_to_sent: value("submission.copy_to_sent").await? == "true",
             hide_client: value("submission.hide_client").await? == "true",
             messages_per_hour: value("submission.messages_per_hour").await?.parse().unwrap_or(0),
             recipients_per_hour: value("submission.recipients_per_hour").await?.parse().unwrap_or(0),
@@ -64,7 +67,7 @@ impl Policies {
 
     /// A device's limits stand in its grant.
     pub(crate) const fn of_device() -> Self {
-        Self { hide_client: false, messages_per_hour: 0, recipients_per_hour: 0 }
+        Self { copy_to_sent: false, hide_client: false, messages_per_hour: 0, recipients_per_hour: 0 }
     }
 }
 
@@ -129,6 +132,14 @@ impl Submitter {
     /// The envelope's sender, if it is one of its addresses.
     pub(super) fn sender(&self) -> &Address {
         self.admitted.as_ref().map_or_else(|| self.address(), |(address, _)| address)
+    }
+
+    /// The account that a copy of what is submitted is kept for, where policy says so, and whose content it is.
+    pub(crate) fn sent_to(&self) -> Option<(AccountPlace, TenantId)> {
+        let Who::Account(account) = &self.who else { return None };
+        let id = AccountRef { id: account.id, epoch: account.epoch };
+        let place = AccountPlace { group: self.outlet.group, account: id };
+        self.policies.copy_to_sent.then_some((place, self.outlet.tenant))
     }
 
     /// Whether it has logged in (RFC 3848).

@@ -15,6 +15,7 @@ mod rfc3030;
 mod rfc3207;
 mod rfc5321;
 mod rfc6531;
+mod sent;
 mod server;
 mod smuggling;
 mod store;

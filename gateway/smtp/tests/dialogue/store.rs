@@ -11,7 +11,9 @@ use securanet_gateway::{
     model::{
         AccountId, Address, Answer, Command, DomainId, DomainName, EmailId, Epoch, Execute, GroupId, KeyedHash,
         MailboxId, Query, Reply, StoreError, TenantId, Token, Uid, UnixMillis,
-        account::{AccountAnswer, AccountQuery, AccountRef, QuotaUsage},
+        account::{
+            AccountAnswer, AccountCommand, AccountQuery, AccountRef, AccountRefusal, AccountReply, QuotaUsage, UidMap,
+        },
         content::{Ingested, NewMessage, Sealed},
         delivery::{DeliverReply, Delivered, QueueCommand, QueueReply},
         directory::{
@@ -74,6 +76,8 @@ pub(crate) struct Script {
     pub(crate) write_fails: Option<StoreError>,
     pub(crate) finish_fails: Option<StoreError>,
     pub(crate) commits: Commits,
+    /// What a copy in Sent is answered with, if it is not kept.
+    pub(crate) keep_sent: Option<AccountRefusal>,
     /// A commit takes this long.
     pub(crate) commit_takes: Duration,
     pub(crate) puts: Vec<Put>,
@@ -248,7 +252,7 @@ impl Scripted {
     }
 }
 
-fn keep(command: &Command) -> Reply {
+fn keep(command: &Command, keep_sent: Option<&AccountRefusal>) -> Reply {
     let stored = |at: usize| Delivered::Stored {
         mailbox: MailboxId::new(1),
         uid: Uid::new(u32::try_from(at).unwrap() + 1),
@@ -260,6 +264,10 @@ fn keep(command: &Command) -> Reply {
         }
         Command::Queue(QueueCommand::FanOut(_)) => Reply::Queue(QueueReply::Queued(1)),
         Command::Outbound(OutboundCommand::Accept(_)) => Reply::Outbound(OutboundReply::Accepted { item: Some(1) }),
+        Command::Account(_, AccountCommand::KeepSent { .. }) => Reply::Account(match keep_sent {
+            Some(refusal) => AccountReply::Refused(refusal.clone()),
+            None => AccountReply::Uids(UidMap { to: vec![Uid::new(1)], ..UidMap::default() }),
+        }),
         other => panic!("not sent by SMTP: {other:?}"),
     }
 }
@@ -274,7 +282,10 @@ impl Store for Scripted {
             };
             tokio::time::sleep(takes).await;
             let replies = match commits {
-                Commits::Keep => request.commands.iter().map(keep).collect(),
+                Commits::Keep => {
+                    let keep_sent = self.script().keep_sent.clone();
+                    request.commands.iter().map(|command| keep(command, keep_sent.as_ref())).collect()
+                }
                 Commits::Outcomes(outcomes) => {
                     vec![Reply::Deliver(DeliverReply::Outcomes(outcomes)); request.commands.len()]
                 }

@@ -1,18 +1,19 @@
 //! APPEND of one or several messages (RFC 9051 6.3.12, RFC 3502): all or none, the quota included;
-//! and the import of one message, which may be tried again.
+//! and the import of one message, which may be tried again. What was submitted a moment ago and is in Sent already is
+//! not stored a second time ([`sent`]).
 
 use securanet_model::{
-    KeyedHash, MailboxId,
-    account::{AccountReply, AppendMessage, UidMap},
+    Flags, KeyedHash, MailboxId, Uid,
+    account::{AccountReply, AppendMessage, Changed, UidMap, UidSet},
     content::Sealed,
 };
 
 use super::{
     change::{Change, Step},
     emails::{self, Incoming},
-    instances::Mailbox,
+    instances::{self, Mailbox},
     keywords::{self, Keywords},
-    mailboxes, repeats,
+    mailboxes, repeats, sent,
 };
 
 /// APPEND.
@@ -27,19 +28,52 @@ pub(super) fn append(
     }
     let no_prefix = Sealed::plain(1, Vec::new());
     let incoming = |each| incoming(each, &no_prefix);
-    emails::check_quota(change, &messages.iter().map(incoming).collect::<Vec<_>>())?;
+    let mut here = Vec::with_capacity(messages.len());
+    for each in messages {
+        here.push(sent::copy_of(change, mailbox.id, &each.message)?);
+    }
+    let new = messages.iter().zip(&here).filter(|(_, here)| here.is_none());
+    emails::check_quota(change, &new.map(|(each, _)| incoming(each)).collect::<Vec<_>>())?;
     let row = mailboxes::row(change, mailbox.id)?;
     let mut map = UidMap { uid_validity: Some(row.uid_validity), ..UidMap::default() };
     let mut keywords = Keywords::of(mailbox.id);
-    for each in messages {
+    let mut changed = false;
+    for (each, here) in messages.iter().zip(here) {
         keywords::check(&each.flags)?;
+        if let Some(uid) = here {
+            changed |= add_flags(change, &mut mailbox, &mut keywords, (uid, &each.flags))?;
+            map.to.push(uid);
+            continue;
+        }
+        changed = true;
         let flags = keywords.spell(change, &each.flags)?;
         let email = emails::create(change, incoming(each))?;
         map.to.push(mailbox.place(change, email, incoming(each).size_bytes(), flags)?);
     }
-    keywords.close(change);
-    mailbox.close(change);
+    if changed {
+        keywords.close(change);
+        mailbox.close(change);
+    }
     Ok(AccountReply::Uids(map))
+}
+
+/// Gives a message that is there the flags that it lacks; whether it lacked any.
+fn add_flags(
+    change: &mut Change<'_, '_>,
+    mailbox: &mut Mailbox,
+    keywords: &mut Keywords,
+    (uid, more): (Uid, &Flags),
+) -> Step<bool> {
+    let found = instances::all(&change.tx.view(), change.keys, mailbox.id, &UidSet::from_uids([uid]))?;
+    let Some((_, before)) = found.into_iter().next() else { return Ok(false) };
+    let flags = keywords.spell(change, &before.flags.clone().plus(more))?;
+    if flags == before.flags {
+        return Ok(false);
+    }
+    keywords::check(&flags)?;
+    mailbox.flag(change, uid, &before, flags);
+    change.log(Changed::EmailUpdated(before.email));
+    Ok(true)
 }
 
 /// Imports a message once per key: what was imported or delivered under that key within the window is passed over.

@@ -13,7 +13,7 @@ use securanet_model::{
 use super::{
     change::{Change, Step},
     emails, instances, names,
-    records::{MailboxCounters, MailboxRow},
+    records::{AccountRow, MailboxCounters, MailboxRow},
 };
 use crate::{EngineError, keys::Table};
 
@@ -29,7 +29,7 @@ pub(super) fn create(
     if names::find(&change.tx.view(), change.keys, name)?.is_some() {
         return Err(AccountRefusal::MailboxExists.into());
     }
-    if special_use.is_some_and(|special_use| change.row.special_uses & bit(special_use) != 0) {
+    if special_use.is_some_and(|special_use| has_use(&change.row, special_use)) {
         return Err(AccountRefusal::SpecialUseTaken.into());
     }
     create_parents(change, name)?;
@@ -134,6 +134,11 @@ pub(super) fn row(change: &Change<'_, '_>, mailbox: MailboxId) -> Result<Mailbox
     row.ok_or_else(|| {
         EngineError::Inconsistent(format!("account {}: mailbox {mailbox} has no row", change.keys.account()))
     })
+}
+
+/// Whether a mailbox of the account has the special use.
+pub(super) fn has_use(row: &AccountRow, special_use: SpecialUse) -> bool {
+    row.special_uses & bit(special_use) != 0
 }
 
 fn bit(special_use: SpecialUse) -> u8 {

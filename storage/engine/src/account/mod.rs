@@ -35,6 +35,7 @@ mod query;
 mod records;
 mod rename;
 mod repeats;
+mod sent;
 mod tables;
 mod threads;
 mod tombstones;
@@ -84,6 +85,9 @@ pub(crate) fn apply(
         AccountCommand::Import { mailbox, message, key } => {
             change(tx, stamp, account, |change| append::import(change, *mailbox, message, key))
         }
+        AccountCommand::KeepSent { message, key } => {
+            change(tx, stamp, account, |change| sent::keep(change, message, key))
+        }
         AccountCommand::StoreFlags { mailbox, uids, change: how, flags, unchanged_since } => {
             let store = flags::Store { uids, how: *how, flags, unchanged_since: *unchanged_since };
             change(tx, stamp, account, |change| flags::store(change, *mailbox, &store))
@@ -116,6 +120,11 @@ fn change(
     let reply = work(&mut change)?;
     change.close()?;
     Ok(reply)
+}
+
+/// Whether the command is done only if all before it in its request were.
+pub(crate) const fn needs_those_before(command: &AccountCommand) -> bool {
+    matches!(command, AccountCommand::KeepSent { .. })
 }
 
 /// Delivers a message to accounts of this group; one outcome per recipient, in order.

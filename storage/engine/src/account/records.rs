@@ -5,8 +5,8 @@
 //! stay below a hundred octets.
 
 use securanet_model::{
-    DomainId, EmailId, Epoch, Flags, KeyedHash, MailboxName, ModSeq, RequestId, SpecialUse, SystemFlags, TenantId,
-    ThreadId, Uid, UidValidity, UnixMillis, content::Sealed, directory::Quota,
+    DomainId, EmailId, Epoch, Flags, KeyedHash, MailboxId, MailboxName, ModSeq, RequestId, SpecialUse, SystemFlags,
+    TenantId, ThreadId, Uid, UidValidity, UnixMillis, content::Sealed, directory::Quota,
 };
 use serde::{Deserialize, Serialize};
 
@@ -202,6 +202,15 @@ pub(super) struct MaildropLock {
     pub(super) until: UnixMillis,
 }
 
+/// The copy in Sent of a submitted message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct SentCopy {
+    pub(super) mailbox: MailboxId,
+    pub(super) uid: Uid,
+    /// When it was kept.
+    pub(super) at: UnixMillis,
+}
+
 /// What a domain's accounts use in this group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct DomainUsageRow {
@@ -264,6 +273,12 @@ mod tests {
             hex(&sample.group),
         ];
         assert_eq!(written, FIRST_RELEASE);
+    }
+
+    #[test]
+    fn rows_that_came_later_are_written_as_the_first_release_with_them_wrote_them() {
+        let copy = SentCopy { mailbox: MailboxId::new(6), uid: Uid::new(300), at: UnixMillis::new(1_700_000_000_000) };
+        assert_eq!(hex(&copy), "0106ac0280d095ffbc31");
     }
 
     const FIRST_RELEASE: [&str; 10] = [

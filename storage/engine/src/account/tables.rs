@@ -19,6 +19,7 @@
 //! | `ChangeLog` | account, modseq | what changed, sorted | `CHANGES_PER_ACCOUNT_MAX` entries |
 //! | `MaildropLock` | account | [`records::MaildropLock`] | 1 an account |
 //! | `Repeat` | day, account, keyed hash | the delivery's stamp | four days of deliveries |
+//! | `SentCopy` | account, keyed hash of a Message-ID | [`records::SentCopy`] | `sent::REMEMBERED_MAX` |
 //! | `DomainUsage` | domain | [`records::DomainUsageRow`] | 1 a domain |
 //! | `AccountsGroup` | | [`records::GroupRow`] | 1 |
 //!
@@ -34,6 +35,7 @@
 //! [`records::EmailContent`]: super::records::EmailContent
 //! [`records::ThreadKey`]: super::records::ThreadKey
 //! [`records::MaildropLock`]: super::records::MaildropLock
+//! [`records::SentCopy`]: super::records::SentCopy
 //! [`records::DomainUsageRow`]: super::records::DomainUsageRow
 //! [`records::GroupRow`]: super::records::GroupRow
 
@@ -43,7 +45,7 @@ use securanet_model::{AccountId, EmailId, KeyedHash, MailboxId, MailboxName, Mod
 use crate::keys::{Key, Space, Table};
 
 /// The tables whose keys begin with the account: what goes when it goes.
-pub(super) const OF_ONE_ACCOUNT: [Table; 16] = [
+pub(super) const OF_ONE_ACCOUNT: [Table; 17] = [
     Table::AccountState,
     Table::Mailbox,
     Table::MailboxCounters,
@@ -60,6 +62,7 @@ pub(super) const OF_ONE_ACCOUNT: [Table; 16] = [
     Table::ThreadKey,
     Table::ChangeLog,
     Table::MaildropLock,
+    Table::SentCopy,
 ];
 
 /// Builds the keys of one account.
@@ -150,6 +153,10 @@ impl AccountKeys {
 
     pub(super) fn thread_key(self, key: &KeyedHash) -> Key {
         self.table(Table::ThreadKey).octets(&key.0)
+    }
+
+    pub(super) fn sent_copy(self, own: &KeyedHash) -> Key {
+        self.table(Table::SentCopy).octets(&own.0)
     }
 
     pub(super) fn changes(self, modseq: ModSeq) -> Key {

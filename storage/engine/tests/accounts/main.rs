@@ -11,5 +11,6 @@ mod naive;
 mod naive_messages;
 mod property;
 mod rows;
+mod sent;
 mod steps;
 mod world;

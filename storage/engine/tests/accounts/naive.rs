@@ -31,6 +31,8 @@ pub(crate) struct Naive {
     pub(crate) thread_keys: BTreeMap<u8, (u64, BTreeSet<u64>)>,
     /// When each repeat key was delivered.
     pub(crate) repeats: BTreeMap<u8, UnixMillis>,
+    /// Copies in Sent: mailbox, UID and when, of each Message-ID.
+    pub(crate) sent: BTreeMap<u8, (u32, u32, UnixMillis)>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -72,6 +74,7 @@ impl Naive {
             emails: BTreeMap::new(),
             thread_keys: BTreeMap::new(),
             repeats: BTreeMap::new(),
+            sent: BTreeMap::new(),
         };
         let before = naive.clone();
         naive.make("INBOX", None, stamp);
@@ -234,7 +237,7 @@ impl Naive {
         self.last_validity
     }
 
-    fn make(&mut self, name: &str, special_use: Option<SpecialUse>, stamp: UnixMillis) -> u32 {
+    pub(crate) fn make(&mut self, name: &str, special_use: Option<SpecialUse>, stamp: UnixMillis) -> u32 {
         self.last_mailbox += 1;
         let (validity, keywords, messages) = (self.validity(stamp), Vec::new(), BTreeMap::new());
         let name = name.to_owned();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use securanet_model::{
-    EmailId, Flags, KeyedHash, Keyword, MailboxId, Uid, UidValidity, UnixMillis,
+    EmailId, Flags, KeyedHash, Keyword, MailboxId, SpecialUse, Uid, UidValidity, UnixMillis,
     account::{AccountCommand, AccountRefusal, AccountReply, FlagChange, MessageState, UidMap, UidSet},
     content::NewMessage,
     delivery::{Deliver, DeliverTo, Delivered, QuotaRule},
@@ -26,6 +26,13 @@ impl Naive {
                 }
                 self.repeats.insert(key.0[0], stamp);
                 self.append(mailbox.get(), &[(&message.message, &message.flags)], stamp)
+            }
+            AccountCommand::KeepSent { message, key } => {
+                if self.is_repeat(*key, stamp) {
+                    return Ok(AccountReply::Uids(UidMap::default()));
+                }
+                self.repeats.insert(key.0[0], stamp);
+                self.keep_sent(message, stamp)
             }
             AccountCommand::StoreFlags { .. } => self.store(command),
             AccountCommand::Copy { mailbox, uids, to } => {
@@ -98,9 +105,19 @@ impl Naive {
         if messages.is_empty() {
             return Ok(AccountReply::Uids(UidMap::default()));
         }
-        self.check_quota(&messages.iter().map(|(message, _)| message.size_bytes).collect::<Vec<_>>())?;
+        let copies: Vec<_> = messages.iter().map(|(message, _)| self.sent_copy(mailbox, message, stamp)).collect();
+        let new = messages.iter().zip(&copies).filter(|(_, copy)| copy.is_none());
+        self.check_quota(&new.map(|((message, _), _)| message.size_bytes).collect::<Vec<_>>())?;
         let mut map = UidMap::default();
-        for (message, flags) in messages {
+        for ((message, flags), copy) in messages.iter().zip(copies) {
+            if let Some(uid) = copy {
+                let mailbox = self.existing(mailbox)?;
+                let copy = mailbox.messages.get_mut(&uid).unwrap();
+                copy.flags = spell(&mut mailbox.keywords, &copy.flags.clone().plus(flags));
+                map.uid_validity = Some(UidValidity::new(validity));
+                map.to.push(Uid::new(uid));
+                continue;
+            }
             if flags.keywords().len() > 64 {
                 return Err(AccountRefusal::TooMany(64));
             }
@@ -109,6 +126,28 @@ impl Naive {
             map.to.push(Uid::new(self.place(mailbox, email, flags, stamp)));
         }
         Ok(AccountReply::Uids(map))
+    }
+
+    fn keep_sent(&mut self, message: &NewMessage, stamp: UnixMillis) -> Outcome<AccountReply> {
+        self.check_quota(&[message.size_bytes])?;
+        let found = |of: &dyn Fn(&Mailbox) -> bool| self.mailboxes.iter().find(|(_, each)| of(each)).map(|(&id, _)| id);
+        let known =
+            found(&|each| each.special_use == Some(SpecialUse::Sent)).or_else(|| found(&|each| each.name == "Sent"));
+        let mailbox = known.unwrap_or_else(|| self.make("Sent", Some(SpecialUse::Sent), stamp));
+        let email = self.store_email(message, message.size_bytes);
+        let uid = self.place(mailbox, email, &crate::world::flags("\\Seen"), stamp);
+        if let Some(own) = message.thread_keys.first() {
+            self.sent.insert(own.0[0], (mailbox, uid, stamp));
+        }
+        let uid_validity = Some(UidValidity::new(self.mailboxes[&mailbox].validity));
+        Ok(AccountReply::Uids(UidMap { uid_validity, from: Vec::new(), to: vec![Uid::new(uid)] }))
+    }
+
+    fn sent_copy(&self, mailbox: u32, message: &NewMessage, stamp: UnixMillis) -> Option<u32> {
+        let &(of, uid, at) = self.sent.get(&message.thread_keys.first()?.0[0])?;
+        let found =
+            of == mailbox && stamp.millis_since(at) < 600_000 && self.mailboxes[&of].messages.contains_key(&uid);
+        found.then_some(uid)
     }
 
     fn store(&mut self, command: &AccountCommand) -> Outcome<AccountReply> {

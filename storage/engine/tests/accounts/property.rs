@@ -24,11 +24,11 @@ use crate::{
 };
 
 const ACCOUNTS: [u64; 2] = [1, 2];
-/// Step lists of each property: enough to reach everything in [`OUTCOMES`], in about a second.
-const CASES: u32 = 96;
+/// Step lists of each property: enough to reach everything in [`OUTCOMES`], in some two seconds.
+const CASES: u32 = 160;
 
 /// What must have happened at least once while a property ran.
-const OUTCOMES: [&str; 15] = [
+const OUTCOMES: [&str; 16] = [
     "mailbox exists already",
     "mailbox does not exist",
     "mailbox has children: delete or rename them first",
@@ -44,6 +44,7 @@ const OUTCOMES: [&str; 15] = [
     "an email in two places",
     "a thread of two",
     "some emails gone, some not",
+    "an upload of what is in Sent",
 ];
 
 fn outcome_of(reply: &AccountReply) -> &'static str {
@@ -117,6 +118,13 @@ impl Pair {
                 let reply = self.world.change(1, command.clone());
                 assert_eq!(reply, self.naive.get_mut(&1).unwrap().change(self.world.now, &command), "{command:?}");
                 self.outcomes.push(outcome_of(&reply));
+                if let (AccountCommand::Append { mailbox, .. }, AccountReply::Uids(map)) = (&command, &reply) {
+                    let was_there =
+                        |uid: &Uid| naive_before[&1].mailboxes[&mailbox.get()].messages.contains_key(&uid.get());
+                    if map.to.iter().any(was_there) {
+                        self.outcomes.push("an upload of what is in Sent");
+                    }
+                }
                 if matches!(reply, AccountReply::Refused(_)) {
                     assert_eq!(self.world.rows(), rows_before, "a refused command changes nothing");
                 }
@@ -296,6 +304,7 @@ fn removing_an_account_leaves_nothing_of_it_and_all_of_the_others() {
         Step::Append(0, vec![(10, 2, vec![1, 3]), (20, 5, vec![1])]),
         Step::Expunge(0, (1, 1), false),
         Step::Import(1, 30, 2),
+        Step::KeepSent(50, 3),
         Step::Create(4, None),
         Step::Subscribe(6, true),
         Step::Deliver {

@@ -35,6 +35,7 @@ pub(crate) enum Step {
     Subscribe(usize, bool),
     Append(usize, Vec<(u64, usize, Vec<u8>)>),
     Import(usize, u64, u8),
+    KeepSent(u64, u8),
     Store { mailbox: usize, uids: (u32, u32), how: FlagChange, flags: usize, unchanged_since: Option<u64> },
     Copy(usize, (u32, u32), usize),
     Move(usize, (u32, u32), usize),
@@ -56,11 +57,12 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     let sent = (10..500_u64, 0..FLAGS.len(), keys());
     prop_oneof![
         2 => (0..NAMES.len(), special_use).prop_map(|(name, special_use)| Step::Create(name, special_use)),
-        1 => (0..NAMES.len()).prop_map(Step::Delete),
-        2 => (0..NAMES.len(), 0..NAMES.len()).prop_map(|(from, to)| Step::Rename(from, to)),
+        2 => (0..NAMES.len()).prop_map(Step::Delete),
+        3 => (0..NAMES.len(), 0..NAMES.len()).prop_map(|(from, to)| Step::Rename(from, to)),
         1 => (0..NAMES.len(), any::<bool>()).prop_map(|(name, on)| Step::Subscribe(name, on)),
         4 => (0..9_usize, proptest::collection::vec(sent, 0..4)).prop_map(|(mailbox, sent)| Step::Append(mailbox, sent)),
         1 => (0..9_usize, 10..500_u64, 0..3_u8).prop_map(|(mailbox, size, key)| Step::Import(mailbox, size, key)),
+        1 => (10..500_u64, 0..6_u8).prop_map(|(size, key)| Step::KeepSent(size, key)),
         4 => (0..9_usize, uid_range(), how, 0..FLAGS.len(), proptest::option::weighted(0.3, 0..30_u64)).prop_map(
             |(mailbox, uids, how, flags, unchanged_since)| Step::Store { mailbox, uids, how, flags, unchanged_since }
         ),
@@ -106,6 +108,11 @@ pub(crate) fn command(naive: &Naive, step: &Step) -> AccountCommand {
             mailbox: mailbox(naive, *at),
             message: Box::new(appended(*size, 1, &[*key])),
             key: hash(*key),
+        },
+        Step::KeepSent(size, key) => AccountCommand::KeepSent {
+            message: Box::new(appended(*size, 1, &[*key]).message),
+            // Not those of imports: what was imported under a key is no copy of it.
+            key: hash(100 + *key),
         },
         Step::Store { mailbox: at, uids, how, flags: words, unchanged_since } => AccountCommand::StoreFlags {
             mailbox: mailbox(naive, *at),

@@ -85,21 +85,21 @@ impl Delivery {
 
     /// The worker, or why there can be none.
     pub(crate) fn worker(&self, hostname: &DomainName, store: StoreClient) -> anyhow::Result<Worker> {
-        let (router, client) = self.parts()?;
+        let (router, client) = self.parts(Some(store.clone()))?;
         let names = ReportNames { hostname: hostname.as_str().to_owned() };
         Ok(Worker::new(store, router, client, names, self.worker.clone()))
     }
 
     /// Reads what the settings name: certificates, trust anchors, the system's resolvers.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        if self.enabled { self.parts().map(drop) } else { Ok(()) }
+        if self.enabled { self.parts(None).map(drop) } else { Ok(()) }
     }
 
-    fn parts(&self) -> anyhow::Result<(Router, Client)> {
+    fn parts(&self, store: Option<StoreClient>) -> anyhow::Result<(Router, Client)> {
         let dns = Dns::new(&self.dns).context("delivery.dns")?;
         let roots = self.client.roots.as_deref();
         let client = Client::new(self.client.clone()).context("delivery.client")?;
-        let policies = Policies::load(&self.tls, self.dns.dnssec, roots).context("delivery.tls")?;
+        let policies = Policies::load(&self.tls, self.dns.dnssec, roots, store).context("delivery.tls")?;
         let router = Router::new(self.routing.clone(), dns, policies).context("delivery.routing")?;
         Ok((router, client))
     }

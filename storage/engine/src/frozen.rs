@@ -5,6 +5,7 @@
 //! releases would differ, and old data directories would not open.
 
 mod outbound;
+mod sts;
 
 use securanet_model::{
     AccountId, Address, BlobId, Command, DomainId, DomainName, Epoch, Flags, GroupId, KeyedHash, Keyword, MailboxId,

@@ -75,6 +75,12 @@ pub enum Table {
     SendingGrant = 0x1f,
     /// `name text`: a relay grant.
     RelayGrant = 0x20,
+    /// `domain text`: the MTA-STS policy of a foreign domain.
+    StsPolicy = 0x21,
+    /// `ends u64 | domain text`: empty; these policies by their end.
+    StsPolicyByEnd = 0x22,
+    /// No field: how many of them there are and how long their texts are together.
+    StsCounters = 0x23,
 
     // ---- Queue and fan-in: queue/, fanin.rs.
     /// No field: the next item's number and the depths.

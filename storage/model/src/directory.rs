@@ -7,6 +7,7 @@ use crate::{
     dkim::{DkimAlgorithm, DkimKey, DkimState, PrivateKey, Selector},
     policy::{PolicyError, Scope},
     sending::{Grant, RelayGrant, SenderRight},
+    sts::StsPolicyRow,
 };
 
 /// Sums allowed to an account or a domain; `None` is no limit.
@@ -291,6 +292,9 @@ pub enum DirectoryCommand {
         /// Which.
         selector: Selector,
     },
+    /// Keeps the MTA-STS policy of a foreign domain in place of one that was fetched earlier. Nobody who watches the
+    /// directory is woken.
+    PutStsPolicy(StsPolicyRow),
 }
 
 /// What a change of the directory answers.
@@ -407,6 +411,8 @@ pub enum DirectoryQuery {
     RelayGrants,
     /// The keys of a domain, private ones included, sorted by selector.
     DkimKeys(DomainName),
+    /// The MTA-STS policy of a foreign domain that was fetched last; it may have ended.
+    StsPolicy(DomainName),
 }
 
 /// One mailbox owner that an address leads to.
@@ -496,4 +502,6 @@ pub enum DirectoryAnswer {
     RelayGrants(Vec<RelayGrant>),
     /// To `DkimKeys`; none for a domain that is not ours.
     DkimKeys(Vec<DkimKey>),
+    /// To `StsPolicy`.
+    StsPolicy(Option<StsPolicyRow>),
 }

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod record;
 pub mod request;
 pub mod sending;
+pub mod sts;
 pub mod summary;
 pub mod time;
 

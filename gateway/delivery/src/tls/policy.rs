@@ -7,11 +7,11 @@
 
 use std::{net::IpAddr, path::Path, sync::Arc};
 
-use securanet_gateway::model::DomainName;
+use securanet_gateway::{client::StoreClient, model::DomainName};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    sts::{Mode, ProcessMemory, Sts},
+    sts::{DirectoryMemory, Mode, PolicyMemory, ProcessMemory, Sts},
     verifier,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 pub struct PolicySettings {
     /// MTA-STS policies (RFC 8461) are fetched and kept to. Default true.
     pub mta_sts: bool,
-    /// Policies kept in this process. Default 10,000.
+    /// Policies kept in this process; the directory keeps more. Default 10,000.
     pub mta_sts_domains_max: usize,
 }
 
@@ -55,16 +55,26 @@ impl Policies {
     }
 
     /// As the settings say. `dnssec`: it is validated, so that DANE can be believed; `roots`: the authorities whose
-    /// certificates policy hosts may have, those of the client's settings.
+    /// certificates policy hosts may have, those of the client's settings; `store`: where policies are kept that
+    /// outlive this process, if anywhere.
     ///
     /// # Errors
     /// [`SettingsError`] when they cannot be read.
-    pub fn load(settings: &PolicySettings, dnssec: bool, roots: Option<&Path>) -> Result<Self, SettingsError> {
+    pub fn load(
+        settings: &PolicySettings,
+        dnssec: bool,
+        roots: Option<&Path>,
+        store: Option<StoreClient>,
+    ) -> Result<Self, SettingsError> {
         let policies = Self::new(dnssec);
         if !settings.mta_sts {
             return Ok(policies);
         }
-        let memory = Arc::new(ProcessMemory::new(settings.mta_sts_domains_max));
+        let domains_max = settings.mta_sts_domains_max;
+        let memory: Arc<dyn PolicyMemory> = match store {
+            Some(store) => Arc::new(DirectoryMemory::new(store, domains_max)),
+            None => Arc::new(ProcessMemory::new(domains_max)),
+        };
         Ok(policies.with_mta_sts(Sts::new(roots, memory)?))
     }
 

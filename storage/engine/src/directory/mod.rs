@@ -26,6 +26,7 @@ mod policies;
 mod references;
 mod relays;
 mod resolve;
+mod sts;
 
 use securanet_model::{
     UnixMillis,
@@ -68,7 +69,10 @@ pub(crate) fn apply(
 ) -> Result<DirectoryReply, EngineError> {
     match run(tx, clock, command) {
         Ok(reply) => {
-            tx.touch(Topic::Directory);
+            // What was learned of strangers changes nothing that anybody watches.
+            if !matches!(command, DirectoryCommand::PutStsPolicy(_)) {
+                tx.touch(Topic::Directory);
+            }
             Ok(reply)
         }
         Err(Failure::Refused(refusal)) => Ok(DirectoryReply::Refused(refusal)),
@@ -116,6 +120,7 @@ fn run(tx: &mut Tx<'_>, clock: UnixMillis, command: &DirectoryCommand) -> Outcom
         }
         C::SetDkimState { domain, selector, state } => dkim::set_state(tx, domain, selector, *state),
         C::DeleteDkimKey { domain, selector } => dkim::delete(tx, domain, selector),
+        C::PutStsPolicy(policy) => sts::put(tx, clock, policy),
     }
 }
 
@@ -142,6 +147,7 @@ pub(crate) fn answer(view: &ReadView<'_>, query: &DirectoryQuery) -> Result<Dire
         Q::SendingGrants(account) => A::SendingGrants(grants::of(view, *account)?),
         Q::RelayGrants => A::RelayGrants(relays::all(view)?),
         Q::DkimKeys(domain) => A::DkimKeys(dkim::of(view, domain)?),
+        Q::StsPolicy(domain) => A::StsPolicy(sts::get(view, domain)?),
     })
 }
 

@@ -10,6 +10,7 @@ mod listings;
 mod policies;
 mod properties;
 mod resolution;
+mod sts;
 
 use securanet_model::{
     Address, Answer, Command, DomainName, Query, Reply, TenantId,

@@ -1,5 +1,5 @@
-//! Where policies are kept between two messages. A cluster keeps them in its stores, so that a gateway that starts
-//! does not forget what an attacker would want it to forget.
+//! Where policies are kept between two messages: in this process here, and in the directory behind that
+//! ([`super::DirectoryMemory`]), so that a gateway that starts does not forget what an attacker would want it to forget.
 
 use std::time::Duration;
 
@@ -25,6 +25,12 @@ impl Remembered {
     #[must_use]
     pub const fn lives(&self, now: UnixMillis) -> bool {
         now.millis_since(self.fetched) < self.policy.max_age_seconds as u64 * 1000
+    }
+
+    /// Whether it is time to fetch it again, so that it does not end while its host is away (RFC 8461 3.3).
+    #[must_use]
+    pub const fn is_half_over(&self, now: UnixMillis) -> bool {
+        now.millis_since(self.fetched) >= self.policy.max_age_seconds as u64 * 500
     }
 }
 

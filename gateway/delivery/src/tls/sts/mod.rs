@@ -3,6 +3,7 @@
 //! A policy that is known holds until it is too old, whatever becomes of its record or its web server: an attacker
 //! who can take those away must not be able to take TLS away.
 
+mod directory;
 mod fetch;
 pub mod grammar;
 mod memory;
@@ -15,6 +16,7 @@ use quick_cache::sync::Cache;
 use securanet_gateway::clock;
 use tokio::time::Instant;
 
+pub use directory::DirectoryMemory;
 use fetch::Fetcher;
 pub use grammar::{Mode, StsPolicy};
 pub use memory::{PolicyMemory, ProcessMemory, Remembered};
@@ -68,7 +70,8 @@ impl Sts {
         let now = clock::now();
         let known = self.inner.memory.get(domain).await.filter(|known| known.lives(now));
         let Some(id) = self.announced(dns, domain).await else { return known.map(|known| known.policy) };
-        if let Some(known) = known.as_ref().filter(|known| known.id == id) {
+        let is_fresh = |known: &&Remembered| known.id == id && !known.is_half_over(now);
+        if let Some(known) = known.as_ref().filter(is_fresh) {
             return Some(known.policy.clone());
         }
         match self.fetch(dns, domain, may_reach).await {

@@ -1,5 +1,9 @@
 //! MTA-STS against a DNS server and a web server of our own.
 
+mod directory;
+
+use std::path::PathBuf;
+
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use securanet_gateway::model::DomainName;
 use tokio::{
@@ -24,6 +28,8 @@ struct World {
     dns_server: Server,
     dns: Dns,
     sts: Sts,
+    /// The authority of the web server's certificate, and its port.
+    web: (Option<PathBuf>, u16),
     /// What the web server answers.
     answer: Arc<parking_lot::Mutex<String>>,
     asked: Arc<std::sync::atomic::AtomicUsize>,
@@ -71,7 +77,8 @@ async fn world(certificate_name: &str) -> World {
     let dns = Dns::new(&settings(&[&dns_server])).unwrap();
     let memory = Arc::new(ProcessMemory::new(10));
     let sts = Sts::with(Some(roots.path()), memory, port, Duration::from_secs(5)).unwrap();
-    World { dns_server, dns, sts, answer, asked, _roots: roots }
+    let web = (Some(roots.path().to_owned()), port);
+    World { dns_server, dns, sts, web, answer, asked, _roots: roots }
 }
 
 impl World {
@@ -81,6 +88,19 @@ impl World {
 
     fn asked(&self) -> usize {
         self.asked.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Goes on with another memory, as a process that starts has one.
+    fn restart_with(&mut self, memory: Arc<dyn PolicyMemory>) {
+        self.sts = Sts::with(self.web.0.as_deref(), memory, self.web.1, Duration::from_secs(5)).unwrap();
+        self.forget_dns();
+    }
+
+    /// Record and web server of the policy are gone, as whoever wants plaintext would have it.
+    fn suppress(&mut self) {
+        self.dns_server.says("_mta-sts.example.test TXT", Answer::records(&["TXT \"v=spf1 -all\""]));
+        *self.answer.lock() = "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_owned();
+        self.forget_dns();
     }
 
     /// The same with nothing remembered of the DNS.

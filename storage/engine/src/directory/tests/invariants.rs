@@ -13,12 +13,14 @@ use securanet_model::{
     limits::{ALIAS_DEPTH_MAX, GROUP_MEMBERS_MAX},
     record,
     sending::{ANY_LOCAL_PART, Grant},
+    sts::StsPolicyRow,
 };
 use serde::de::DeserializeOwned;
 
 use super::super::{
     addresses::{self, AddressRow},
     references::{self, Referrer},
+    sts,
 };
 use crate::{
     keys::{Fields, Table},
@@ -35,6 +37,7 @@ pub(super) fn check(view: &ReadView<'_>, after: &str) {
     every_name_leads_somewhere(view, (&aliases, &lists, &domains), after);
     ids_are_unique(view, &accounts, &domains, after);
     one_key_of_each_algorithm_signs(view, &domains, after);
+    policies_of_strangers_are_counted_and_end(view, after);
     let graph = graph(view, &aliases, &lists);
     for start in graph.keys() {
         let depth = depth(&graph, start, &mut Vec::new(), after);
@@ -45,6 +48,17 @@ pub(super) fn check(view: &ReadView<'_>, after: &str) {
 fn all<T: DeserializeOwned>(view: &ReadView<'_>, table: Table) -> Vec<T> {
     let rows = view.scan(&view.key(table).range(), Direction::Forward, usize::MAX).unwrap();
     rows.iter().map(|(_, value)| record::decode(value).unwrap()).collect()
+}
+
+fn policies_of_strangers_are_counted_and_end(view: &ReadView<'_>, after: &str) {
+    let policies: Vec<StsPolicyRow> = all(view, Table::StsPolicy);
+    let octets: u64 = policies.iter().map(|policy| policy.text.len() as u64).sum();
+    assert_eq!(sts::counted(view).unwrap(), (policies.len() as u64, octets), "after {after}");
+    let ends = policies.iter().filter(|policy| {
+        let key = view.key(Table::StsPolicyByEnd).u64(policy.ends().get()).octets(policy.domain.as_str().as_bytes());
+        view.contains(&key).unwrap()
+    });
+    assert_eq!((ends.count(), count(view, Table::StsPolicyByEnd)), (policies.len(), policies.len()), "after {after}");
 }
 
 fn count(view: &ReadView<'_>, table: Table) -> usize {

@@ -257,6 +257,75 @@ impl Remote {
     }
 }
 
+/// A web server on port 443 of an address of its own, for MTA-STS policies (RFC 8461 3.3).
+pub struct Web(Running);
+
+impl Web {
+    /// Starts one with a certificate (PEM files of certificate and key).
+    #[must_use]
+    pub fn start(address: Ipv4Addr, certificate: &Path, key: &Path) -> Self {
+        add_address(address);
+        let folder = tempfile::Builder::new().prefix("securanet-web-").tempdir().expect("folder");
+        fs::create_dir(folder.path().join("policies")).expect("policies");
+        fs::copy(certificate, folder.path().join("certificate.pem")).expect("certificate");
+        fs::copy(key, folder.path().join("key.pem")).expect("key");
+        let mut running = Running::start("web", folder, &[&address.to_string()]);
+        running.await_port(address, 443);
+        Self(running)
+    }
+
+    /// Publishes the policy of a domain.
+    pub fn publish(&self, domain: &str, policy: &str) {
+        fs::write(self.0.folder.path().join(format!("policies/mta-sts.{domain}")), policy).expect("policy");
+    }
+}
+
+/// An authority of the world: whoever trusts it trusts whom it vouches for.
+pub struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    folder: TempDir,
+}
+
+impl Authority {
+    /// A new one.
+    #[must_use]
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("securanet-authority-").tempdir().expect("folder");
+        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "the world's authority");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("key");
+        let root = params.self_signed(&key).expect("root");
+        fs::write(folder.path().join("root.pem"), root.pem()).expect("root");
+        Self { issuer: rcgen::Issuer::new(params, key), folder }
+    }
+
+    /// The file with its own certificate.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root.pem")
+    }
+
+    /// Certificate and key for these names, as files named by the first one.
+    #[must_use]
+    pub fn vouch_for(&self, names: &[&str]) -> (PathBuf, PathBuf) {
+        let of_names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let params = rcgen::CertificateParams::new(of_names).expect("parameters");
+        let key = rcgen::KeyPair::generate().expect("key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("certificate");
+        let file = |end: &str| self.folder.path().join(format!("{}.{end}.pem", names[0]));
+        fs::write(file("certificate"), certificate.pem()).expect("certificate");
+        fs::write(file("key"), key.serialize_pem()).expect("key");
+        (file("certificate"), file("key"))
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 fn postfix_lines(folder: &Path, domain: &str, tls: bool) -> String {
     let folder = folder.display();
     let tls = if tls {

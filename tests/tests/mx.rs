@@ -1,6 +1,9 @@
 //! Mail into a small world: real DNS, real mail servers on port 25, and hosts that are dead in each way there is.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "mx/sts.rs"]
+mod sts;
+
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::Path,
@@ -58,6 +61,11 @@ fn hurry(server: &Server) {
 
 /// Submits a message of `ann`; its subject is its text too.
 fn submit(server: &Server, to: &[&str], subject: &str) {
+    submit_with(server, to, subject, "");
+}
+
+/// The same with more header fields.
+fn submit_with(server: &Server, to: &[&str], subject: &str, fields: &str) {
     let mut smtp = Dialogue::smtp(server.address("submission"), "EHLO").unwrap();
     let secret = BASE64_STANDARD.encode(format!("\0{}\0{PASSWORD}", address("ann")));
     smtp.expect(&format!("AUTH PLAIN {secret}"), "235").unwrap();
@@ -66,7 +74,7 @@ fn submit(server: &Server, to: &[&str], subject: &str) {
         smtp.expect(&format!("RCPT TO:<{recipient}>"), "250").unwrap();
     }
     smtp.expect("DATA", "354").unwrap();
-    let message = format!("From: {}\r\nSubject: {subject}\r\n\r\n{subject}\r\n..a dot\r\n", address("ann"));
+    let message = format!("From: {}\r\nSubject: {subject}\r\n{fields}\r\n{subject}\r\n..a dot\r\n", address("ann"));
     smtp.send(message.as_bytes()).unwrap();
     smtp.expect(".", "250").unwrap();
 }

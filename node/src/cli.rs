@@ -430,8 +430,12 @@ pub(crate) enum Relay {
         /// What you call it: printers.
         name: String,
         /// From where: 192.0.2.0/24. May be repeated.
-        #[arg(long, required = true)]
+        #[arg(long, required_unless_present = "certificate")]
         network: Vec<String>,
+        /// From anywhere, with this TLS client certificate: its SHA-256, as `openssl x509 -in FILE -noout -fingerprint
+        /// -sha256` prints it. The listener asks for one with `client_certificates = true`. May be repeated.
+        #[arg(long)]
+        certificate: Vec<String>,
         /// As whom: an address of ours, or `*@domain` for each of a domain. May be repeated.
         #[arg(long, required = true)]
         sender: Vec<String>,

@@ -179,6 +179,9 @@ pub(crate) struct Listener {
     /// Which certificates it shows, by name; empty: all.
     #[serde(default)]
     pub(crate) certificates: Vec<String>,
+    /// Whether it asks clients for a TLS certificate, for relay grants (submission only).
+    #[serde(default)]
+    pub(crate) client_certificates: bool,
     /// Networks whose connections begin with a PROXY header (v1 or v2).
     #[serde(default)]
     pub(crate) proxy_networks: Vec<ipnet::IpNet>,
@@ -365,6 +368,13 @@ impl Config {
                 "tls",
                 "it needs a certificate and there is none".to_owned(),
                 "add a [[certificate]], or say tls = \"none\"",
+            );
+        }
+        if listener.client_certificates && (listener.protocol != Speaks::Submission || listener.tls == Tls::None) {
+            return wrong(
+                "client_certificates",
+                "only a submission listener with TLS has a use for them".to_owned(),
+                "remove it, or set it on the listener that your devices submit to",
             );
         }
         if listener.connections_max == 0 || listener.connections_per_address_max == 0 {

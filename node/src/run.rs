@@ -27,7 +27,7 @@ use securanet_gateway::{
     listener::{self, Listener, ListenerSettings},
     login::{Authenticator, LoginSettings, password::Password},
     model::directory::{Cluster, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryReply},
-    tls::{self, CertificateFiles, TlsSettings},
+    tls::{self, CertificateFiles, ClientCertificates, TlsSettings},
 };
 use securanet_imap::{Imap, ImapSettings};
 use securanet_pop3::Pop3;
@@ -212,7 +212,8 @@ fn tls_of(config: &Config, listener: &config::Listener) -> anyhow::Result<Option
         key: certificate.key_file.clone(),
         names: Vec::new(),
     });
-    Ok(Some(TlsSettings::load(&listener.name, files.collect())?))
+    let clients = if listener.client_certificates { ClientCertificates::Asked } else { ClientCertificates::Ignored };
+    Ok(Some(TlsSettings::load(&listener.name, files.collect(), clients)?))
 }
 
 fn listener_settings(listener: &config::Listener) -> ListenerSettings {

@@ -34,9 +34,10 @@ pub(crate) async fn grant(api: &AdminApi, action: Grant) -> anyhow::Result<()> {
 /// `securanet relay`
 pub(crate) async fn relay(api: &AdminApi, action: Relay) -> anyhow::Result<()> {
     match action {
-        Relay::Set { name, network, sender, to, to_anybody, recipients_per_hour } => {
+        Relay::Set { name, network, certificate, sender, to, to_anybody, recipients_per_hour } => {
             let new = json!({
                 "networks": network,
+                "certificates": certificate,
                 "senders": sender,
                 "recipient_domains": (!to_anybody).then_some(to),
                 "recipients_per_hour": recipients_per_hour,
@@ -48,6 +49,7 @@ pub(crate) async fn relay(api: &AdminApi, action: Relay) -> anyhow::Result<()> {
             let columns = [
                 ("relay", "name"),
                 ("from", "networks"),
+                ("certificates", "certificates"),
                 ("as", "senders"),
                 ("to (- is anybody)", "recipient_domains"),
                 ("recipients an hour", "recipients_per_hour"),

@@ -99,10 +99,14 @@ impl Server {
             self.extra
         );
         for (name, protocol, tls) in LISTENERS {
-            let strict = if name == "strict" { "bare_newline = \"reject\"\n" } else { "" };
+            let more = match name {
+                "strict" => "bare_newline = \"reject\"\n",
+                "submissions" => "client_certificates = true\n",
+                _ => "",
+            };
             text += &format!(
                 "\n[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\ntls = \"{tls}\"\n\
-                 connections_per_address_max = 5000\ntrusted_networks = [\"127.0.0.1/32\"]\n{strict}"
+                 connections_per_address_max = 5000\ntrusted_networks = [\"127.0.0.1/32\"]\n{more}"
             );
         }
         Ok(fs::write(self.config(), text)?)

@@ -1,11 +1,14 @@
 //! Submission with real clients: logging in, writing to the world and to mailboxes here, and who may not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::process::Command;
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 use securanet_tests::{
     dialogue::Dialogue,
-    server::{Options, PASSWORD, Server, address, must},
+    server::{Options, PASSWORD, Server, address, make_certificate, must, run},
 };
 use serde_json::Value;
 
@@ -234,6 +237,48 @@ fn a_device_with_a_relay_grant_sends_without_logging_in() {
     assert!(send(&mut world, &scanner, &scanner).starts_with("550 5.7.1"), "not where the world comes in");
     server.cli(&["relay", "remove", "scanners"], "").unwrap();
     assert!(send(&mut client, &scanner, &scanner).starts_with("530 5.7.0"));
+}
+
+/// Makes a certificate and tells its digest as openssl prints it.
+fn make_client(folder: &Path) -> String {
+    std::fs::create_dir(folder).unwrap();
+    make_certificate(folder).unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(folder.join("certificate.pem"));
+    let printed = must(openssl, "").unwrap();
+    printed.trim().split_once('=').unwrap().1.to_owned()
+}
+
+/// Submits as the scanner over implicit TLS, with a client certificate.
+fn submit_with(server: &Server, client: &Path) -> Output {
+    let mut curl = Command::new("curl");
+    curl.args(["-sSv", "--insecure", &format!("smtps://{}/scanner", server.address("submissions"))]);
+    curl.arg("--cert").arg(client.join("certificate.pem")).arg("--key").arg(client.join("key.pem"));
+    curl.args(["--mail-from", &address("scanner"), "--mail-rcpt", "joe@elsewhere.example", "-T", "-"]);
+    run(curl, &format!("From: {}\r\n\r\nscanned\r\n", address("scanner"))).unwrap()
+}
+
+#[test]
+fn a_device_with_a_certificate_sends_without_logging_in() {
+    let server = start(&[]);
+    let (scanner, other) = (server.folder().join("scanner"), server.folder().join("other"));
+    let digest = make_client(&scanner);
+    make_client(&other);
+    let sender = address("scanner");
+    server
+        .cli(
+            &["relay", "set", "scanner", "--certificate", &digest, "--sender", &sender, "--to", "elsewhere.example"],
+            "",
+        )
+        .unwrap();
+    assert!(server.cli(&["relay", "list"], "").unwrap().contains(&digest));
+    let taken = submit_with(&server, &scanner);
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    let refused = submit_with(&server, &other);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("530 5.7.0"), "{said}");
+    let [item] = queue(&server).try_into().unwrap();
+    assert_eq!(item["origin"], "relay scanner");
 }
 
 #[test]

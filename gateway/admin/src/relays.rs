@@ -4,7 +4,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use securanet_gateway::model::{
     Address, DomainName,
     directory::{DirectoryAnswer, DirectoryCommand, DirectoryQuery},
-    sending::{Network, RelayGrant, RelayRecipients},
+    sending::{CertificateDigest, Network, RelayGrant, RelayRecipients},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,6 +18,8 @@ pub(crate) struct RelayView {
     name: String,
     /// From where, in CIDR notation.
     networks: Vec<String>,
+    /// From anywhere with one of these TLS client certificates: their SHA-256.
+    certificates: Vec<String>,
     /// As whom.
     senders: Vec<String>,
     /// To which domains besides ours; nothing: anywhere.
@@ -31,6 +33,7 @@ impl From<RelayGrant> for RelayView {
         Self {
             name: grant.name,
             networks: grant.networks.iter().map(ToString::to_string).collect(),
+            certificates: grant.certificates.iter().map(ToString::to_string).collect(),
             senders: grant.senders.iter().map(ToString::to_string).collect(),
             recipient_domains: match grant.recipients {
                 RelayRecipients::Anybody => None,
@@ -45,8 +48,13 @@ impl From<RelayGrant> for RelayView {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewRelay {
-    /// From where, in CIDR notation.
+    /// From where, in CIDR notation. At least one network or certificate.
+    #[serde(default)]
     networks: Vec<String>,
+    /// From anywhere with one of these TLS client certificates: 64 hexadecimal digits of their SHA-256. Only
+    /// listeners with `client_certificates = true` ask for one.
+    #[serde(default)]
+    certificates: Vec<String>,
     /// As whom: addresses in domains of ours; `*@domain` means each of a domain.
     senders: Vec<String>,
     /// To which domains besides ours; nothing: anywhere.
@@ -82,8 +90,11 @@ pub(crate) async fn put(
         }
     };
     let networks = networks.map_err(ApiError::unprocessable)?;
+    let certificates: Result<Vec<CertificateDigest>, _> =
+        new.certificates.iter().map(|certificate| certificate.parse()).collect();
+    let certificates = certificates.map_err(ApiError::unprocessable)?;
     let recipients_per_hour = new.recipients_per_hour;
-    let grant = RelayGrant { name, networks, senders: senders?, recipients, recipients_per_hour };
+    let grant = RelayGrant { name, networks, certificates, senders: senders?, recipients, recipients_per_hour };
     change(&api, DirectoryCommand::PutRelay(grant)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -31,6 +31,8 @@ pub struct TlsInfo {
     pub server_name: Option<String>,
     /// RFC 9266 `tls-exporter` channel binding; only on TLS 1.3, where it is unique without more conditions.
     pub exporter: Option<[u8; 32]>,
+    /// SHA-256 of the certificate that the client proved to have the key of.
+    pub client_certificate: Option<[u8; 32]>,
 }
 
 trait Io: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -130,8 +132,16 @@ impl TlsInfo {
                 .replace("TLS13_", "TLS_"),
             server_name: connection.server_name().map(str::to_ascii_lowercase),
             exporter,
+            client_certificate: connection.peer_certificates().and_then(<[_]>::first).map(|shown| sha256(shown)),
         }
     }
+}
+
+fn sha256(octets: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, octets);
+    let mut out = [0; 32];
+    out.copy_from_slice(digest.as_ref());
+    out
 }
 
 impl AsyncRead for Clear {

@@ -7,6 +7,9 @@
 //!
 //! Reloading replaces all certificates of a listener or none: a half-written file changes nothing and is
 //! reported, and what was loaded before stays in use. Sessions under way keep theirs.
+//!
+//! A listener may ask clients for a certificate. Whoever signed it, a client that shows one proves that it has its
+//! key, and that is all the handshake tells; whose it is, and what that grants, is decided by its digest.
 
 use std::{
     fmt,
@@ -18,8 +21,14 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::{
-    ServerConfig,
-    server::{ClientHello, ResolvesServerCert},
+    DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, UnixTime},
+    server::{
+        ClientHello, ResolvesServerCert,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
     sign::CertifiedKey,
 };
 use tokio_rustls::TlsAcceptor;
@@ -42,6 +51,16 @@ pub struct CertificateFiles {
     pub names: Vec<String>,
 }
 
+/// Whether a listener asks its clients for a certificate. No client has to show one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ClientCertificates {
+    /// It does not: mail programs of people would ask them which one to show.
+    #[default]
+    Ignored,
+    /// It does.
+    Asked,
+}
+
 /// A listener's TLS.
 pub struct TlsSettings {
     listener: String,
@@ -62,16 +81,23 @@ impl TlsSettings {
     ///
     /// # Errors
     /// [`SetupError`] with the file, what is wrong in it and the remedy.
-    pub fn load(listener: &str, files: Vec<CertificateFiles>) -> Result<Arc<Self>, SetupError> {
+    pub fn load(
+        listener: &str,
+        files: Vec<CertificateFiles>,
+        clients: ClientCertificates,
+    ) -> Result<Arc<Self>, SetupError> {
         let stamps = stamps(&files);
         let loaded = load_all(listener, &files)?;
         let certificates = Arc::new(Certificates(ArcSwap::from_pointee(loaded)));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let config = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(|error| SetupError::Tls(error.to_string()))?
-            .with_no_client_auth()
-            .with_cert_resolver(certificates.clone());
+            .map_err(|error| SetupError::Tls(error.to_string()))?;
+        let config = match clients {
+            ClientCertificates::Ignored => config.with_no_client_auth(),
+            ClientCertificates::Asked => config.with_client_cert_verifier(Arc::new(KeyHolders(provider))),
+        };
+        let mut config = config.with_cert_resolver(certificates.clone());
         config.ticketer =
             rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| SetupError::Tls(error.to_string()))?;
         let settings = Self {
@@ -159,6 +185,52 @@ impl ResolvesServerCert for Certificates {
             certificates.iter().find(|certificate| certificate.is_for(&name))
         });
         named.or_else(|| certificates.first()).map(|certificate| certificate.key().clone())
+    }
+}
+
+/// Takes every certificate whose key the client has: the digest decides what it is good for, and expiry and issuers
+/// mean nothing to a printer.
+#[derive(Debug)]
+struct KeyHolders(Arc<CryptoProvider>);
+
+impl ClientCertVerifier for KeyHolders {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -16,7 +16,7 @@ use securanet_gateway::{
     listener::{Listener, ListenerSettings},
     proxy,
     store::BoxFuture,
-    tls::{self, CertificateFiles, TlsSettings},
+    tls::{self, CertificateFiles, ClientCertificates, TlsSettings},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -77,6 +77,8 @@ impl Protocol for Echo {
 
 async fn greet(stream: &mut LineStream, facts: &str) {
     let tls = stream.tls().map(|tls| format!(" {} {:?} {:?}", tls.version, tls.server_name, tls.exporter));
+    let shown = stream.tls().and_then(|tls| tls.client_certificate).map(|digest| format!("shown {digest:02x?} "));
+    let facts = format!("{}{facts}", shown.unwrap_or_default());
     let _ = stream.send(format!("{facts}{}\r\n", tls.unwrap_or_default()).as_bytes()).await;
 }
 
@@ -258,7 +260,7 @@ fn implicit_tls() -> ListenerSettings {
 async fn the_server_name_chooses_the_certificate_and_unknown_names_get_the_first() {
     let mut pems = Pems::new();
     let files = vec![pems.write("a", &["mail.example.org"]), pems.write("b", &["*.example.net", "imap.example.com"])];
-    let front = front(implicit_tls(), Some(TlsSettings::load("test", files).unwrap()));
+    let front = front(implicit_tls(), Some(TlsSettings::load("test", files, ClientCertificates::Ignored).unwrap()));
     for server in ["mail.example.org", "imap.example.net", "imap.example.com"] {
         let mut stream = pems.connect(&front, server).await.unwrap();
         assert!(line(&mut stream).await.contains(&format!("TLSv1.3 Some({server:?})")));
@@ -273,7 +275,7 @@ async fn the_server_name_chooses_the_certificate_and_unknown_names_get_the_first
 async fn rfc_9266_both_ends_export_the_same_on_tls_1_3_and_nothing_on_1_2() {
     let mut pems = Pems::new();
     let files = vec![pems.write("a", &["mail.example.org"])];
-    let front = front(implicit_tls(), Some(TlsSettings::load("test", files).unwrap()));
+    let front = front(implicit_tls(), Some(TlsSettings::load("test", files, ClientCertificates::Ignored).unwrap()));
     let mut modern = pems.connect(&front, "mail.example.org").await.unwrap();
     let (_, connection) = modern.get_ref().get_ref();
     let exported = connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap();
@@ -284,11 +286,62 @@ async fn rfc_9266_both_ends_export_the_same_on_tls_1_3_and_nothing_on_1_2() {
     assert!(facts.contains("TLSv1.2") && facts.ends_with("None"), "{facts}");
 }
 
+/// Shows the first certificate and signs with the second's key.
+#[derive(Debug)]
+struct Shows(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::client::ResolvesClientCert for Shows {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_known_by_a_certificate_only_when_it_has_its_key() {
+    let mut pems = Pems::new();
+    let files = vec![pems.write("a", &["mail.example.org"])];
+    let asking = TlsSettings::load("test", files, ClientCertificates::Asked).unwrap();
+    let front = front(implicit_tls(), Some(asking));
+    let make = || rcgen::generate_simple_self_signed(vec!["printer".to_owned()]).unwrap();
+    let (own, other) = (make(), make());
+    let show = |key: &rcgen::KeyPair| {
+        let der = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der).unwrap();
+        Arc::new(Shows(Arc::new(rustls::sign::CertifiedKey::new(vec![own.cert.der().clone()], key))))
+    };
+    for (version, key) in [
+        (&rustls::version::TLS13, &own),
+        (&rustls::version::TLS12, &own),
+        (&rustls::version::TLS13, &other),
+        (&rustls::version::TLS12, &other),
+    ] {
+        let config = rustls::ClientConfig::builder_with_protocol_versions(&[version])
+            .with_root_certificates(pems.roots.clone())
+            .with_client_cert_resolver(show(&key.signing_key));
+        let name = rustls::pki_types::ServerName::try_from("mail.example.org").unwrap();
+        let tcp = TcpStream::connect(front.address).await.unwrap();
+        let mut read = String::new();
+        if let Ok(stream) = TlsConnector::from(Arc::new(config)).connect(name, tcp).await {
+            let _ = BufReader::new(stream).read_line(&mut read).await;
+        }
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, own.cert.der());
+        let expect = format!("shown {:02x?}", digest.as_ref());
+        assert_eq!(read.starts_with(&expect), std::ptr::eq(key, &own), "{version:?}: {read}");
+        assert_eq!(read.is_empty(), std::ptr::eq(key, &other), "{version:?}: {read}");
+    }
+    let mut without = pems.connect(&front, "mail.example.org").await.unwrap();
+    assert!(line(&mut without).await.starts_with("127.0.0.1"), "nobody has to show one");
+}
+
 #[tokio::test]
 async fn starttls_begins_tls_and_plaintext_behind_it_ends_the_connection() {
     let mut pems = Pems::new();
     let files = vec![pems.write("a", &["mail.example.org"])];
-    let front = front(settings(), Some(TlsSettings::load("test", files).unwrap()));
+    let front = front(settings(), Some(TlsSettings::load("test", files, ClientCertificates::Ignored).unwrap()));
     let mut stream = front.connect().await;
     line(&mut stream).await;
     stream.write_all(b"STARTTLS\r\n").await.unwrap();
@@ -308,7 +361,7 @@ async fn starttls_begins_tls_and_plaintext_behind_it_ends_the_connection() {
 async fn new_files_are_used_by_the_next_handshake_and_broken_ones_change_nothing() {
     let mut pems = Pems::new();
     let files = vec![pems.write("a", &["old.example.org"])];
-    let tls = TlsSettings::load("test", files).unwrap();
+    let tls = TlsSettings::load("test", files, ClientCertificates::Ignored).unwrap();
     let front = front(implicit_tls(), Some(tls.clone()));
     let mut before = pems.connect(&front, "old.example.org").await.unwrap();
     line(&mut before).await;
@@ -331,7 +384,8 @@ async fn new_files_are_used_by_the_next_handshake_and_broken_ones_change_nothing
 #[tokio::test(start_paused = true)]
 async fn the_watch_loads_new_files_by_itself() {
     let mut pems = Pems::new();
-    let tls = TlsSettings::load("test", vec![pems.write("a", &["old.example.org"])]).unwrap();
+    let tls =
+        TlsSettings::load("test", vec![pems.write("a", &["old.example.org"])], ClientCertificates::Ignored).unwrap();
     let (drain, shutdown) = DrainHandle::new();
     let watch = tokio::spawn(tls::watch(vec![tls.clone()], shutdown));
     pems.write("a", &["new.example.org", "and.a.longer.one.example.org"]);
@@ -343,7 +397,7 @@ async fn the_watch_loads_new_files_by_itself() {
 
 fn load_error(certificate: &Path, key: &Path) -> String {
     let files = CertificateFiles { certificate: certificate.to_owned(), key: key.to_owned(), names: Vec::new() };
-    TlsSettings::load("test", vec![files]).unwrap_err().to_string()
+    TlsSettings::load("test", vec![files], ClientCertificates::Ignored).unwrap_err().to_string()
 }
 
 #[tokio::test]

@@ -110,6 +110,7 @@ mod tests {
             cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
             server_name: None,
             exporter: None,
+            client_certificate: None,
         };
         let recipient = ForwardPath::Address(Address::parse("ann@example.org").unwrap());
         let received = Received {

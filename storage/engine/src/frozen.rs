@@ -18,7 +18,7 @@ use securanet_model::{
     policy::Scope,
     record,
     request::Proposal,
-    sending::{Grant, GrantKind, RelayGrant, RelayRecipients},
+    sending::{CertificateDigest, Grant, GrantKind, RelayGrant, RelayRecipients},
 };
 
 use crate::harness::{Group, START};
@@ -235,6 +235,7 @@ fn sending() -> Vec<Command> {
         DirectoryCommand::PutRelay(RelayGrant {
             name: name.to_owned(),
             networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::7".parse().unwrap()],
+            certificates: vec![CertificateDigest([9; 32])],
             senders: vec![address("scan@a.example"), address("*@a.example")],
             recipients,
             recipients_per_hour: 100,

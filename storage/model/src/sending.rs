@@ -19,7 +19,7 @@ pub const ANY_LOCAL_PART: &str = "*";
 pub const GRANTS_PER_ACCOUNT_MAX: usize = 100;
 /// Relay grants of a cluster.
 pub const RELAYS_MAX: usize = 100;
-/// Networks, senders and recipient domains of one relay grant, of each.
+/// Networks, certificates, senders and recipient domains of one relay grant, of each.
 pub const RELAY_ENTRIES_MAX: usize = 100;
 
 /// How an account may send as an address that is not its own.
@@ -64,13 +64,15 @@ pub enum RelayRecipients {
     Domains(Vec<DomainName>),
 }
 
-/// Devices that cannot log in (printers, monitoring) may submit mail from these networks.
+/// Devices that cannot log in (printers, monitoring) may submit mail from these networks, or with these certificates.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RelayGrant {
     /// What the operator calls it: 1 to 64 letters, digits, `-`, `_`, `.`.
     pub name: String,
-    /// From where; 1 to [`RELAY_ENTRIES_MAX`].
+    /// From where; at most [`RELAY_ENTRIES_MAX`]. At least one network or certificate.
     pub networks: Vec<Network>,
+    /// From anywhere, with one of these TLS client certificates; at most [`RELAY_ENTRIES_MAX`].
+    pub certificates: Vec<CertificateDigest>,
     /// As whom, in envelope and From; addresses in domains of ours, the local part [`ANY_LOCAL_PART`] means each
     /// of the domain; 1 to [`RELAY_ENTRIES_MAX`].
     pub senders: Vec<Address>,
@@ -89,10 +91,11 @@ impl Grant {
 }
 
 impl RelayGrant {
-    /// Whether its devices may be at this address.
+    /// Whether a client at this address, which proved to have this certificate's key, is one of its devices.
     #[must_use]
-    pub fn is_from(&self, peer: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(peer))
+    pub fn is_from(&self, peer: IpAddr, certificate: Option<&CertificateDigest>) -> bool {
+        let by_network = self.networks.iter().any(|network| network.contains(peer));
+        by_network || certificate.is_some_and(|certificate| self.certificates.contains(certificate))
     }
 
     /// Whether its devices may send as this address.
@@ -113,6 +116,43 @@ impl RelayGrant {
 
 fn matches_pattern(pattern: &Address, address: &Address) -> bool {
     pattern == address || pattern.local() == ANY_LOCAL_PART && pattern.domain() == address.domain()
+}
+
+/// A certificate, by the SHA-256 of its DER; written as `openssl x509 -fingerprint -sha256` does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct CertificateDigest(pub [u8; 32]);
+
+/// Why a text is no certificate's digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not the SHA-256 of a certificate: give the 64 hexadecimal digits that \
+     `openssl x509 -in FILE -noout -fingerprint -sha256` prints, with or without colons"
+)]
+pub struct CertificateDigestError(String);
+
+impl FromStr for CertificateDigest {
+    type Err = CertificateDigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || CertificateDigestError(text.chars().take(128).collect());
+        let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digits: Option<Vec<u8>> = text.bytes().filter(|&octet| octet != b':').map(digit).collect();
+        let octets: Vec<u8> = digits
+            .filter(|digits| digits.len() == 64)
+            .map(|digits| digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+            .ok_or_else(bad)?;
+        octets.try_into().map(Self).map_err(|_| bad())
+    }
+}
+
+impl fmt::Display for CertificateDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, octet) in self.0.iter().enumerate() {
+            let colon = if at == 0 { "" } else { ":" };
+            write!(f, "{colon}{octet:02X}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A network in CIDR notation (RFC 4632); a single address is one of all its bits.
@@ -210,6 +250,33 @@ mod tests {
         for bad in ["", "a", "192.0.2.0/33", "192.0.2.0/-1", "2001:db8::/129", "192.0.2.0/"] {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_named_as_openssl_names_it() {
+        let plain = "0a".repeat(31) + "fF";
+        let digest: CertificateDigest = plain.parse().unwrap();
+        let with_colons = "0A:".repeat(31) + "FF";
+        assert_eq!(digest.to_string(), with_colons);
+        assert_eq!(with_colons.parse(), Ok(digest));
+        for bad in ["", "0a", &plain[..63], &format!("{plain}0"), &plain.replace('f', "g"), &"é".repeat(32)] {
+            assert!(bad.parse::<CertificateDigest>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_known_by_its_network_or_by_its_certificate() {
+        let relay = RelayGrant {
+            name: "printers".to_owned(),
+            networks: vec!["192.0.2.0/24".parse().unwrap()],
+            certificates: vec![CertificateDigest([7; 32])],
+            senders: Vec::new(),
+            recipients: RelayRecipients::Anybody,
+            recipients_per_hour: 1,
+        };
+        let (inside, outside) = ("192.0.2.9".parse().unwrap(), "198.51.100.9".parse().unwrap());
+        assert!(relay.is_from(inside, None) && relay.is_from(outside, Some(&CertificateDigest([7; 32]))));
+        assert!(!relay.is_from(outside, None) && !relay.is_from(outside, Some(&CertificateDigest([8; 32]))));
     }
 
     #[test]

@@ -16,6 +16,7 @@ fn relay(recipients: RelayRecipients) -> RelayGrant {
     RelayGrant {
         name: "printers".to_owned(),
         networks: vec!["192.0.2.0/24".parse().unwrap()],
+        certificates: Vec::new(),
         senders: vec![Address::parse("*@example.org").unwrap()],
         recipients,
         recipients_per_hour: 10,

@@ -167,7 +167,13 @@ fn private() -> SaslContext {
 }
 
 fn bound(exporter: [u8; 32]) -> SaslContext {
-    let tls = TlsInfo { version: "TLSv1.3", cipher: String::new(), server_name: None, exporter: Some(exporter) };
+    let tls = TlsInfo {
+        version: "TLSv1.3",
+        cipher: String::new(),
+        server_name: None,
+        exporter: Some(exporter),
+        client_certificate: None,
+    };
     SaslContext { peer: PEER, tls: Some(Arc::new(tls)), trusted: false }
 }
 

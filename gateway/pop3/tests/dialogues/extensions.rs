@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use securanet_gateway::tls::{CertificateFiles, TlsSettings};
+use securanet_gateway::tls::{CertificateFiles, ClientCertificates, TlsSettings};
 use tokio_rustls::{TlsConnector, rustls};
 
 use crate::{
@@ -110,7 +110,12 @@ fn certificate() -> Certificate {
     let (certificate, key) = (folder.path().join("a.crt"), folder.path().join("a.key"));
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let tls = TlsSettings::load("test", vec![CertificateFiles { certificate, key, names: Vec::new() }]).unwrap();
+    let tls = TlsSettings::load(
+        "test",
+        vec![CertificateFiles { certificate, key, names: Vec::new() }],
+        ClientCertificates::Ignored,
+    )
+    .unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

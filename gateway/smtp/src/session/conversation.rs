@@ -18,6 +18,7 @@ use securanet_gateway::{
     line::{Line, LineEnding, LineStream, StartTlsError, StreamError},
     listener::BareNewline,
     login::Login,
+    model::sending::CertificateDigest,
     tls::TlsSettings,
 };
 
@@ -29,7 +30,7 @@ use crate::{
     },
     metric, refusal,
     server::Smtp,
-    submission::NotAdmitted,
+    submission::{self, NotAdmitted},
 };
 
 /// How long a client in the middle of a message is waited for once the node drains.
@@ -230,7 +231,9 @@ impl Conversation {
     async fn admit(&mut self, state: Named, mail: MailFrom) -> Result<State, End> {
         let smtp = Arc::clone(&self.smtp);
         let Some(submission) = &smtp.submission else { return Err(End::Done) };
-        let (state, reply) = match submission.admit(self.login.as_ref(), self.peer, &mail.sender).await {
+        let certificate = self.io.tls().and_then(|tls| tls.client_certificate).map(CertificateDigest);
+        let client = submission::Client { peer: self.peer, certificate };
+        let (state, reply) = match submission.admit(self.login.as_ref(), &client, &mail.sender).await {
             Ok(submitter) => state.submit(mail, submitter, clock::now()),
             Err(not_admitted) => {
                 let reply = match not_admitted {

@@ -1,7 +1,7 @@
 //! Submission (RFC 6409): mail from people and devices of ours, into the world.
 //!
-//! Who submits is settled at MAIL ([`submitter`]): an account that has logged in, or a device in a network that the
-//! directory grants relaying to; nobody else. How much is bounded per hour ([`limit`]). The message's header is
+//! Who submits is settled at MAIL ([`submitter`]): an account that has logged in, or a device that the directory grants
+//! relaying to, by its network or its certificate; nobody else. How much is bounded per hour ([`limit`]). The message's header is
 //! looked at and completed while it comes in ([`header`], [`completion`]); nothing but the header is ever held.
 
 pub(crate) mod completion;
@@ -19,7 +19,7 @@ use securanet_gateway::{
         directory::{DirectoryAnswer, DirectoryQuery},
         limits,
         outbound::Origin,
-        sending::{RelayGrant, SenderRight},
+        sending::{CertificateDigest, RelayGrant, SenderRight},
     },
 };
 use tokio::{sync::OnceCell, time::Instant};
@@ -39,6 +39,13 @@ pub(crate) struct Submission {
     store: StoreClient,
     limits: Limits,
     shards: OnceCell<u32>,
+}
+
+/// Where a client is, and what it proved of itself before it said anything.
+pub(crate) struct Client {
+    pub(crate) peer: IpAddr,
+    /// The TLS certificate that it has the key of.
+    pub(crate) certificate: Option<CertificateDigest>,
 }
 
 /// Why a sender is not admitted.
@@ -67,13 +74,13 @@ impl Submission {
     pub(crate) async fn admit(
         &self,
         login: Option<&Login>,
-        peer: IpAddr,
+        client: &Client,
         sender: &ReversePath,
     ) -> Result<Submitter, NotAdmitted> {
         let admitted = async {
             match login {
                 Some(login) => self.account(login, sender).await,
-                None => self.device(peer, sender).await,
+                None => self.device(client, sender).await,
             }
         };
         match tokio::time::timeout(TIMEOUT, admitted).await {
@@ -109,8 +116,13 @@ impl Submission {
         Ok(Ok(submitter))
     }
 
-    async fn device(&self, peer: IpAddr, sender: &ReversePath) -> Result<Result<Submitter, NotAdmitted>, StoreError> {
-        let grants: Vec<RelayGrant> = self.relays().await?.into_iter().filter(|grant| grant.is_from(peer)).collect();
+    async fn device(
+        &self,
+        client: &Client,
+        sender: &ReversePath,
+    ) -> Result<Result<Submitter, NotAdmitted>, StoreError> {
+        let is_from = |grant: &RelayGrant| grant.is_from(client.peer, client.certificate.as_ref());
+        let grants: Vec<RelayGrant> = self.relays().await?.into_iter().filter(is_from).collect();
         if grants.is_empty() {
             return Ok(Err(NotAdmitted::LogIn));
         }

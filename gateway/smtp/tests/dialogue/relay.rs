@@ -18,6 +18,7 @@ fn printer(senders: &[&str], recipients: RelayRecipients) -> RelayGrant {
     RelayGrant {
         name: "printers".to_owned(),
         networks: vec!["192.0.2.0/24".parse().unwrap()],
+        certificates: Vec::new(),
         senders: senders.iter().map(|sender| Address::parse(sender).unwrap()).collect(),
         recipients,
         recipients_per_hour: 2,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
-use securanet_gateway::tls::{CertificateFiles, TlsSettings};
+use securanet_gateway::tls::{CertificateFiles, ClientCertificates, TlsSettings};
 use tokio::io::BufReader;
 use tokio_rustls::TlsConnector;
 
@@ -18,7 +18,7 @@ pub(crate) fn secured(mut server: Server) -> (Server, TlsConnector, tempfile::Te
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let files = vec![CertificateFiles { certificate, key, names: Vec::new() }];
-    server.tls = Some(TlsSettings::load("test", files).unwrap());
+    server.tls = Some(TlsSettings::load("test", files, ClientCertificates::Ignored).unwrap());
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();

@@ -1,4 +1,5 @@
-//! Relay grants: from which networks devices may submit mail without logging in, as whom, and to whom.
+//! Relay grants: from which networks or with which certificates devices may submit mail without logging in, as whom,
+//! and to whom.
 //!
 //! A grant's senders stand in domains of ours. One whose domain goes loses those senders, and goes itself with the
 //! last of them.
@@ -77,15 +78,18 @@ fn check(relay: &RelayGrant) -> Result<(), DirectoryRefusal> {
         let text = format!("a relay grant's name has 1 to {NAME_OCTETS_MAX} letters, digits, '-', '_' or '.'");
         return Err(DirectoryRefusal::Invalid(text));
     }
-    if relay.networks.is_empty() || relay.senders.is_empty() {
-        return Err(DirectoryRefusal::Invalid("a relay grant names its networks and its senders".to_owned()));
+    if relay.networks.is_empty() && relay.certificates.is_empty() || relay.senders.is_empty() {
+        let text = "a relay grant names its networks or certificates, and its senders";
+        return Err(DirectoryRefusal::Invalid(text.to_owned()));
     }
     if relay.recipients_per_hour == 0 {
         return Err(DirectoryRefusal::Invalid("a relay grant allows at least one recipient in an hour".to_owned()));
     }
     let domains = if let RelayRecipients::Domains(domains) = &relay.recipients { domains.len() } else { 0 };
-    if relay.networks.len().max(relay.senders.len()).max(domains) > RELAY_ENTRIES_MAX {
-        return Err(too_many("networks, senders or recipient domains of one relay grant", RELAY_ENTRIES_MAX));
+    let entries = [relay.networks.len(), relay.certificates.len(), relay.senders.len(), domains];
+    if entries.iter().any(|&count| count > RELAY_ENTRIES_MAX) {
+        let what = "networks, certificates, senders or recipient domains of one relay grant";
+        return Err(too_many(what, RELAY_ENTRIES_MAX));
     }
     Ok(())
 }

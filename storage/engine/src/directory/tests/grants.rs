@@ -17,6 +17,7 @@ fn relay(name: &str, sender: &str) -> RelayGrant {
     RelayGrant {
         name: name.to_owned(),
         networks: vec!["192.0.2.0/24".parse::<Network>().unwrap()],
+        certificates: Vec::new(),
         senders: vec![address(sender)],
         recipients: RelayRecipients::Anybody,
         recipients_per_hour: 10,

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     api::{AdminApi, escape},
     cli::{Grant, Relay},
-    commands::print_table,
+    commands::{print_table, text},
 };
 
 /// `securanet grant`
@@ -42,8 +42,11 @@ pub(crate) async fn relay(api: &AdminApi, action: Relay) -> anyhow::Result<()> {
                 "recipient_domains": (!to_anybody).then_some(to),
                 "recipients_per_hour": recipients_per_hour,
             });
-            api.json(Method::PUT, &format!("/v1/relays/{}", escape(&name)), Some(new)).await?;
+            let set = api.json(Method::PUT, &format!("/v1/relays/{}", escape(&name)), Some(new)).await?;
             println!("relay {name} set: its devices submit mail without logging in");
+            for warning in set["warnings"].as_array().into_iter().flatten() {
+                eprintln!("warning: {}", text(warning));
+            }
         }
         Relay::List => {
             let columns = [

@@ -63,6 +63,13 @@ pub(crate) struct NewRelay {
     recipients_per_hour: u32,
 }
 
+/// A grant was set.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RelaySet {
+    /// What the operator should look at once more.
+    warnings: Vec<String>,
+}
+
 /// Lists relay grants, sorted by name.
 #[utoipa::path(get, path = "/v1/relays", responses((status = 200, body = [RelayView])))]
 pub(crate) async fn list(State(api): State<Api>) -> Result<Json<Vec<RelayView>>, ApiError> {
@@ -74,12 +81,12 @@ pub(crate) async fn list(State(api): State<Api>) -> Result<Json<Vec<RelayView>>,
 
 /// Lets devices submit mail, or replaces what the grant of this name says.
 #[utoipa::path(put, path = "/v1/relays/{name}", params(("name" = String, Path)), request_body = NewRelay,
-    responses((status = 204), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = RelaySet), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn put(
     State(api): State<Api>,
     Named(name): Named<String>,
     input::Json(new): input::Json<NewRelay>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Json<RelaySet>, ApiError> {
     let networks: Result<Vec<Network>, _> = new.networks.iter().map(|network| network.parse()).collect();
     let senders: Result<Vec<Address>, _> = new.senders.iter().map(|sender| Address::parse(sender)).collect();
     let recipients = match &new.recipient_domains {
@@ -95,8 +102,21 @@ pub(crate) async fn put(
     let certificates = certificates.map_err(ApiError::unprocessable)?;
     let recipients_per_hour = new.recipients_per_hour;
     let grant = RelayGrant { name, networks, certificates, senders: senders?, recipients, recipients_per_hour };
+    let warnings = warnings(&grant);
     change(&api, DirectoryCommand::PutRelay(grant)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(RelaySet { warnings }))
+}
+
+/// What an operator may not have meant. The whole address space is refused by the directory itself.
+fn warnings(grant: &RelayGrant) -> Vec<String> {
+    if grant.recipients != RelayRecipients::Anybody {
+        return Vec::new();
+    }
+    let vast = grant.networks.iter().filter(|network| network.is_vast());
+    vast.map(|network| {
+        format!("{network} is more than any organisation has: whoever is in it may send to anybody; name your devices' networks")
+    })
+    .collect()
 }
 
 /// Takes a relay grant back.

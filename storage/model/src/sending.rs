@@ -174,6 +174,18 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         mask(address.to_canonical(), self.prefix) == self.address && same_family(self.address, address.to_canonical())
     }
+
+    /// Every address of its family.
+    #[must_use]
+    pub const fn is_everything(&self) -> bool {
+        self.prefix == 0
+    }
+
+    /// Wider than what one organisation has: more than a /8 of IPv4 or a /16 of IPv6.
+    #[must_use]
+    pub const fn is_vast(&self) -> bool {
+        self.prefix < if self.address.is_ipv4() { 8 } else { 16 }
+    }
 }
 
 const fn same_family(one: IpAddr, other: IpAddr) -> bool {
@@ -247,6 +259,17 @@ mod tests {
         assert!(holds("0.0.0.0/0", "198.51.100.1") && !holds("0.0.0.0/0", "2001:db8::1"));
         assert!(holds("::/0", "2001:db8::1") && !holds("::/0", "192.0.2.1"));
         assert_eq!(network("192.0.2.77/24").to_string(), "192.0.2.0/24");
+        for (text, everything, vast) in [
+            ("0.0.0.0/0", true, true),
+            ("::/0", true, true),
+            ("128.0.0.0/1", false, true),
+            ("10.0.0.0/7", false, true),
+            ("10.0.0.0/8", false, false),
+            ("2000::/15", false, true),
+            ("2001::/16", false, false),
+        ] {
+            assert_eq!((network(text).is_everything(), network(text).is_vast()), (everything, vast), "{text}");
+        }
         for bad in ["", "a", "192.0.2.0/33", "192.0.2.0/-1", "2001:db8::/129", "192.0.2.0/"] {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }

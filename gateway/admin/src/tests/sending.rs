@@ -72,6 +72,24 @@ async fn requests_become_commands() {
 }
 
 #[tokio::test]
+async fn a_relay_for_half_the_world_is_warned_of() {
+    for (network, domains, warned) in [
+        ("128.0.0.0/1", Value::Null, true),
+        ("2000::/3", Value::Null, true),
+        ("10.0.0.0/8", Value::Null, false),
+        ("128.0.0.0/1", json!(["partner.example"]), false),
+    ] {
+        let new = json!({ "networks": [network], "senders": ["*@example.org"], "recipient_domains": domains,
+            "recipients_per_hour": 10 });
+        let (status, set) = api(FakeStore::new()).json(Method::PUT, "/v1/relays/printers", new).await;
+        assert_eq!(status, StatusCode::OK);
+        let warnings = set["warnings"].as_array().unwrap();
+        assert_eq!(!warnings.is_empty(), warned, "{network}: {set}");
+        assert!(warnings.iter().all(|warning| warning.as_str().unwrap().starts_with(network)), "{set}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_grant_is_refused() {
     let relay = |network: &str| json!({ "networks": [network], "senders": ["a@b.example"], "recipients_per_hour": 1 });
     for (method, path, body, expected) in [

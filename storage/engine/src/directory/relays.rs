@@ -82,6 +82,10 @@ fn check(relay: &RelayGrant) -> Result<(), DirectoryRefusal> {
         let text = "a relay grant names its networks or certificates, and its senders";
         return Err(DirectoryRefusal::Invalid(text.to_owned()));
     }
+    if let Some(network) = relay.networks.iter().find(|network| network.is_everything()) {
+        let text = format!("{network} is everybody: a relay grant for it would make an open relay; name the devices' networks");
+        return Err(DirectoryRefusal::Invalid(text));
+    }
     if relay.recipients_per_hour == 0 {
         return Err(DirectoryRefusal::Invalid("a relay grant allows at least one recipient in an hour".to_owned()));
     }

@@ -155,6 +155,8 @@ fn a_relay_grant_says_from_where_as_whom_and_to_whom() {
         RelayGrant { networks: Vec::new(), ..relay("x", "scan@example.org") },
         RelayGrant { senders: Vec::new(), ..relay("x", "scan@example.org") },
         RelayGrant { recipients_per_hour: 0, ..relay("x", "scan@example.org") },
+        RelayGrant { networks: vec!["0.0.0.0/0".parse().unwrap()], ..relay("x", "scan@example.org") },
+        RelayGrant { networks: vec!["::/0".parse().unwrap()], ..relay("x", "scan@example.org") },
     ] {
         assert!(matches!(office.refused(DirectoryCommand::PutRelay(bad)), DirectoryRefusal::Invalid(_)));
     }

@@ -211,6 +211,7 @@ fn origin_text(origin: &Origin) -> String {
         Origin::Report => "report".to_owned(),
         Origin::Relay(grant) => format!("relay {grant}"),
         Origin::Forward(address) => format!("forward {address}"),
+        Origin::Local => "mail for mailboxes here".to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@ mod certificate;
 pub mod client;
 pub mod clock;
 pub mod connection;
+pub mod deposit;
 mod entrance;
 pub mod error;
 pub mod fuzz;

@@ -13,6 +13,7 @@ use securanet_gateway::model::{
 
 use crate::{
     grammar::{By, ClientName, Hello, Hold, MailFrom, RcptTo, Reply},
+    plan::local,
     submission::submitter::Submitter,
 };
 
@@ -123,11 +124,18 @@ impl Envelope {
     /// # Errors
     /// The refusal, when the envelope is full; it is as before then.
     pub(crate) fn add(&mut self, rcpt: RcptTo, accepted: Accepted) -> Result<(), Reply> {
-        if self.hold_until.is_some() && matches!(accepted, Accepted::Local { .. }) {
-            return Err(Reply::new(550, (3, 3), "mail for mailboxes here cannot be held: send it without HOLDFOR"));
+        let recipient = Recipient { rcpt, accepted };
+        let waits = local::waits(self, &recipient);
+        let accepted = &recipient.accepted;
+        if self.hold_until.is_some() && matches!(accepted, Accepted::Local { .. }) && !waits {
+            return Err(Reply::new(
+                550,
+                (3, 3),
+                "mail for postmaster cannot be held: name a domain, or do without HOLDFOR",
+            ));
         }
         let mut tenants = self.tenants.clone();
-        let outlet = self.outlet.as_ref().filter(|_| matches!(accepted, Accepted::Outside { .. }));
+        let outlet = self.outlet.as_ref().filter(|_| waits || matches!(accepted, Accepted::Outside { .. }));
         let of_accounts = accepted.accounts().iter().map(|account| account.tenant);
         for tenant in of_accounts.chain(outlet.map(|outlet| outlet.tenant)) {
             if !tenants.contains(&tenant) {
@@ -140,7 +148,7 @@ impl Envelope {
             return Err(too_many());
         }
         (self.tenants, self.accounts) = (tenants, accounts);
-        self.recipients.push(Recipient { rcpt, accepted });
+        self.recipients.push(recipient);
         Ok(())
     }
 }

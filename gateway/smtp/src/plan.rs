@@ -9,38 +9,38 @@
 //! before it, each organisation's as a FanOut in the same group: should a later step fail, the client sends all of
 //! it again, and only mailboxes know a repeat.
 //!
+//! A recipient of ours whose mail waits ([`local`]) goes the same way as the world. From somebody who submits nothing
+//! that is one Accept in the shard of the first such recipient.
+//!
 //! An account reached by several recipients gets one copy, under the first one's folder and Delivered-To.
 //!
 //! Pure: values in, values out.
 
+pub(crate) mod local;
 mod sent;
 
 use std::collections::{HashMap, HashSet};
 
 use securanet_gateway::{
+    deposit,
     model::{
-        AccountId, Command, GroupId, KeyedHash, Reply as StoreReply, ReversePath, StoreError, TenantId,
-        account::{AccountRef, AccountRefusal},
-        content::{Ingested, Sealed},
+        AccountId, Command, GroupId, Reply as StoreReply, ReversePath, StoreError, TenantId,
+        account::AccountRefusal,
+        content::Ingested,
         delivery::{
             Deliver, DeliverReply, DeliverTo, Delivered, FanOut, FanOutTarget, QueueCommand, QueueReply, QuotaRule,
         },
-        directory::LocalRecipient,
-        outbound::{Acceptance, EnvelopeOptions, Outbound, OutboundCommand, OutboundRecipient, OutboundReply},
+        outbound::{
+            Acceptance, EnvelopeOptions, LOCAL_DESTINATION, Outbound, OutboundCommand, OutboundRecipient, OutboundReply,
+        },
     },
     store::Executed,
 };
 
 use crate::{
-    envelope::{Accepted, Envelope, Outlet},
+    envelope::{Accepted, Envelope, Outlet, Recipient},
     grammar::{Body, ForwardPath},
-    trace,
 };
-
-/// Layout of a recipient's prefix inside its [`Sealed`]: the bytes as they are.
-const PREFIX_FORMAT: u8 = 1;
-/// Names the hash of [`repeat_key`]; frozen, since stores remember its results for three days.
-const REPEAT_CONTEXT: &str = "securanet-mail 1 repeat of a message for one account";
 
 /// Commands for one group, committed together.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,10 +106,11 @@ impl Plan {
     /// reply of its own (LMTP).
     pub(crate) fn new(envelope: &Envelope, messages: &[(TenantId, Ingested)], seen: Seen<'_>, separate: bool) -> Self {
         let (copies, mut by_recipient) = copies(envelope, messages, separate);
-        let outside = outside(envelope);
-        if let (Some(outlet), false) = (&envelope.outlet, outside.is_empty()) {
+        let outside = outside(envelope, separate);
+        let outlet = envelope.outlet.clone().or_else(|| local::outlet(envelope));
+        if let (Some(outlet), false) = (&outlet, outside.is_empty()) {
             for (of_recipient, recipient) in by_recipient.iter_mut().zip(&envelope.recipients) {
-                if matches!(recipient.accepted, Accepted::Outside { .. }) {
+                if waiting_at(envelope, recipient, separate).is_some() {
                     of_recipient.push(copies.len());
                 }
             }
@@ -177,13 +178,18 @@ fn copies(envelope: &Envelope, messages: &[(TenantId, Ingested)], separate: bool
     let mut by_account: HashMap<AccountId, usize> = HashMap::new();
     let mut by_recipient = Vec::with_capacity(envelope.recipients.len());
     for recipient in &envelope.recipients {
-        let prefix = trace::recipient_prefix(&envelope.mail.sender, &recipient.rcpt.recipient);
+        if waiting_at(envelope, recipient, separate).is_some() {
+            by_recipient.push(Vec::new());
+            continue;
+        }
+        let prefix = deposit::recipient_prefix(&envelope.mail.sender, &recipient.rcpt.recipient);
         let quota = if alone && recipient.enforces_quota() { QuotaRule::Enforced } else { QuotaRule::Admitted };
         let of_recipient = recipient.accepted.accounts().iter().map(|account| {
             *by_account.entry(account.account).or_insert_with(|| {
                 let ingested = messages.iter().find(|(tenant, _)| *tenant == account.tenant).map(|(_, found)| found);
-                let repeat_key = ingested.and_then(|found| repeat_key(found, &envelope.mail.sender, account.account));
-                let to = deliver_to(account, &prefix, repeat_key);
+                let repeat_key =
+                    ingested.and_then(|found| deposit::repeat_key(found, &envelope.mail.sender, account.account));
+                let to = deposit::deliver_to(account, &prefix, repeat_key);
                 copies.push(Copy { group: account.group, tenant: account.tenant, quota, to });
                 copies.len() - 1
             })
@@ -191,16 +197,6 @@ fn copies(envelope: &Envelope, messages: &[(TenantId, Ingested)], separate: bool
         by_recipient.push(of_recipient.collect());
     }
     (copies, by_recipient)
-}
-
-fn deliver_to(account: &LocalRecipient, prefix: &[u8], repeat_key: Option<KeyedHash>) -> DeliverTo {
-    DeliverTo {
-        account: AccountRef { id: account.account, epoch: account.epoch },
-        folder: account.folder.clone(),
-        prefix: Sealed::plain(PREFIX_FORMAT, prefix.to_vec()),
-        prefix_size_bytes: prefix.len() as u64,
-        repeat_key,
-    }
 }
 
 /// Which copies are asked for together: all; or in LMTP each group's, and each list's by itself.
@@ -258,21 +254,28 @@ fn request(copies: &[Copy], bundle: Vec<usize>, messages: &[(TenantId, Ingested)
     request
 }
 
-/// The recipients in the world, each once.
-fn outside(envelope: &Envelope) -> Vec<OutboundRecipient> {
+/// The destination with which a recipient's mail waits in the queue; none: it goes into its mailboxes at once. In LMTP
+/// each recipient has a reply of its own, which the queue cannot give.
+fn waiting_at(envelope: &Envelope, recipient: &Recipient, separate: bool) -> Option<String> {
+    match &recipient.accepted {
+        Accepted::Outside { destination } => Some(destination.clone()),
+        Accepted::Local { .. } if !separate && local::waits(envelope, recipient) => Some(LOCAL_DESTINATION.to_owned()),
+        Accepted::Local { .. } => None,
+    }
+}
+
+/// The recipients whose mail waits in the queue, each once.
+fn outside(envelope: &Envelope, separate: bool) -> Vec<OutboundRecipient> {
     let mut recipients: Vec<OutboundRecipient> = Vec::new();
     let mut met = HashSet::new();
     for recipient in &envelope.recipients {
-        let (Accepted::Outside { destination }, ForwardPath::Address(address)) =
-            (&recipient.accepted, &recipient.rcpt.recipient)
-        else {
-            continue;
-        };
+        let ForwardPath::Address(address) = &recipient.rcpt.recipient else { continue };
+        let Some(destination) = waiting_at(envelope, recipient, separate) else { continue };
         if met.insert(address.canonical()) {
             let original = recipient.rcpt.original.as_ref();
             recipients.push(OutboundRecipient {
                 address: address.clone(),
-                destination: destination.clone(),
+                destination,
                 notify: recipient.rcpt.notify,
                 original: original.map(|original| format!("{};{}", original.address_type, original.address)),
             });
@@ -281,7 +284,7 @@ fn outside(envelope: &Envelope) -> Vec<OutboundRecipient> {
     recipients
 }
 
-/// A message with recipients in the world.
+/// A message with recipients whose mail waits in the queue, in the world or here.
 struct Sending<'a> {
     envelope: &'a Envelope,
     outlet: &'a Outlet,
@@ -322,7 +325,7 @@ impl Sending<'_> {
         let (mail, seen) = (&self.envelope.mail, self.seen);
         let sender_needs_utf8 = matches!(&mail.sender, ReversePath::Address(address) if address.needs_utf8());
         let address_needs_utf8 =
-            sender_needs_utf8 || self.outside.iter().any(|recipient| recipient.address.needs_utf8());
+            sender_needs_utf8 || self.outside.iter().any(|to| !to.is_local() && to.address.needs_utf8());
         let options = EnvelopeOptions {
             ret: mail.ret,
             envelope_id: mail.envelope_id.clone(),
@@ -379,19 +382,6 @@ fn fate(reply: Option<&StoreReply>, place: usize) -> Fate {
         Some(StoreReply::Unknown) => Fate::Failed(StoreError::Unavailable("the outcome is not known".to_owned())),
         other => strange(format!("the store answered out of turn: {other:?}")),
     }
-}
-
-/// Recognises this sender's repeat of this message for this account: after a 250 that never arrived, the client
-/// sends again. Two messages without a Message-ID are never taken for one, since nothing tells a repeat from a
-/// second message with the same text.
-fn repeat_key(message: &Ingested, sender: &ReversePath, account: AccountId) -> Option<KeyedHash> {
-    message.message_id.as_ref()?;
-    // The first part is a keyed hash: who does not hold its key cannot make this one either.
-    let mut hasher = blake3::Hasher::new_derive_key(REPEAT_CONTEXT);
-    hasher.update(&message.repeat_key.0).update(&account.get().to_be_bytes()).update(sender.to_string().as_bytes());
-    let mut key = [0; 16];
-    key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    Some(KeyedHash(key))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The header fields that we add: Received before all, Return-Path and Delivered-To for each recipient.
+//! The header field that we add to all mail: Received. Each recipient's own (Return-Path, Delivered-To) are made by
+//! [`securanet_gateway::deposit`].
 //!
 //! Whatever a stranger chose in them was parsed before (a [`ClientName`], a path), so no text can break a line.
 
@@ -6,7 +7,7 @@ use std::{io::Write, net::IpAddr};
 
 use securanet_gateway::{
     connection::TlsInfo,
-    model::{DomainName, ReversePath, UnixMillis},
+    model::{DomainName, UnixMillis},
 };
 
 use crate::grammar::{ClientName, ForwardPath, Hello};
@@ -92,11 +93,6 @@ pub(crate) fn rfc3339(at: UnixMillis) -> impl std::fmt::Display {
     jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX)
 }
 
-/// The recipient's own fields, which stand before Received (RFC 5321 4.4).
-pub(crate) fn recipient_prefix(sender: &ReversePath, delivered_to: &ForwardPath) -> Vec<u8> {
-    format!("Return-Path: {sender}\r\nDelivered-To: {delivered_to}\r\n").into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use securanet_gateway::model::Address;
@@ -159,11 +155,5 @@ mod tests {
         assert!(received(Hello::Ehlo, true).contains("with UTF8SMTP\r\n"));
         assert!(received(Hello::Lhlo, false).contains("with LMTP\r\n"));
         assert!(received(Hello::Ehlo, false).starts_with("Received: from [IPv6:2001:db8::7] ([IPv6:2001:db8::7])\r\n"));
-    }
-
-    #[test]
-    fn a_recipients_fields_say_who_sent_and_to_whom() {
-        let postmaster = recipient_prefix(&ReversePath::Null, &ForwardPath::Postmaster);
-        assert_eq!(postmaster, b"Return-Path: <>\r\nDelivered-To: postmaster\r\n");
     }
 }

@@ -45,13 +45,26 @@ pub struct Outbound {
 pub struct OutboundRecipient {
     /// Where to.
     pub address: Address,
-    /// What its mail waits with: the recipient's domain, or `route:NAME` where a route decides. It keeps the
-    /// mail of a dead destination from standing before that of others. At most 255 octets, no zero octet.
+    /// What its mail waits with: the recipient's domain, `route:NAME` where a route decides, or [`LOCAL_DESTINATION`]
+    /// for a mailbox of ours. It keeps the mail of a dead destination from standing before that of others. At most
+    /// 255 octets, no zero octet.
     pub destination: String,
     /// RFC 3461 4.1 NOTIFY.
     pub notify: Notify,
     /// RFC 3461 4.2 ORCPT as written (`rfc822;ann@example.org`); at most 500 octets.
     pub original: Option<String>,
+}
+
+/// The destination of recipients whose mailboxes are ours and whose mail waits all the same: because somebody wants to
+/// hear of its success, or because it is held. No domain's name has a colon.
+pub const LOCAL_DESTINATION: &str = "local:";
+
+impl OutboundRecipient {
+    /// Whether its mail goes into a mailbox of ours.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.destination == LOCAL_DESTINATION
+    }
 }
 
 /// RFC 3461 4.1: of what the sender wants to hear.
@@ -120,6 +133,8 @@ pub enum Origin {
     Relay(String),
     /// Mail to this account, alias or list of ours, sent on.
     Forward(Address),
+    /// Anybody's mail for mailboxes of ours, which waits ([`LOCAL_DESTINATION`]); it does not leave.
+    Local,
 }
 
 /// A worker of the queue: one running gateway process. A UUID made at its start.
@@ -323,6 +338,9 @@ pub struct Taken {
     pub recipient: OutboundRecipient,
     /// How the attempt before ended, where that is known: after `NoSuchDomain` no cached answer is good enough.
     pub last: Option<Outcome>,
+    /// It stands outside the schedule: an operator, or a probe that was answered, made it due. What was found at its
+    /// destination before is no reason not to try.
+    pub out_of_turn: bool,
 }
 
 /// What a change of the outbound queue answers.

@@ -160,7 +160,7 @@ fn parent(domain: &DomainName) -> Option<DomainName> {
 /// The domain in whose name a message may be signed.
 fn answerable(origin: &Origin, author: Option<DomainName>) -> Option<DomainName> {
     match origin {
-        Origin::Account(_) | Origin::Report | Origin::Relay(_) => author,
+        Origin::Account(_) | Origin::Report | Origin::Relay(_) | Origin::Local => author,
         Origin::Forward(by) => {
             let related = author.is_none_or(|author| are_related(&author, by.domain()));
             if related { None } else { Some(by.domain().clone()) }

@@ -130,13 +130,15 @@ impl<'a> Report<'a> {
         now: UnixMillis,
         to: String,
     ) -> Self {
+        let recipients: Vec<&RecipientView> =
+            item.recipients.iter().filter(|recipient| positions.contains(&recipient.position)).collect();
         let action = match notice {
             Notice::Failure => Action::Failed,
             Notice::Delay => Action::Delayed,
+            Notice::Success if recipients.iter().all(|recipient| recipient.recipient.is_local()) => Action::Delivered,
             // A remote server's mailboxes are not ours to vouch for (RFC 3461 5.2.2).
             Notice::Success => Action::Relayed,
         };
-        let recipients = item.recipients.iter().filter(|recipient| positions.contains(&recipient.position)).collect();
         Self { item, recipients, action, names, now, retry_until: None, to }
     }
 

@@ -145,7 +145,7 @@ async fn rfc_3464_programs_read_each_field() {
     let mut item = item(vec![bob, recipient(4, "not-told@remote.example", Vec::new()), eve]);
     item.options.envelope_id = Some("QQ+2B1".to_owned());
     item.recipients[2].history[0].answer_is_remote = false;
-    item.recipients[2].history[0].host = Some("[192.0.2.1] [192.0.2.1]:25".to_owned());
+    item.recipients[2].history[0].host = Some("[192.0.2.1]:25".to_owned());
     let names = names();
     let report = Report::new(&item, &[3, 5], Notice::Failure, &names, UnixMillis::new(START)).unwrap();
     let (_, report) = write(&report, None).await;
@@ -271,6 +271,26 @@ async fn a_delay_says_that_nothing_need_be_done() {
     {
         assert!(status.contains(&(name.to_owned(), value.to_owned())), "{status:?}");
     }
+}
+
+#[tokio::test]
+async fn what_became_of_mail_for_a_mailbox_here_is_told_as_ours() {
+    let here = |outcome, status, answer: &str| {
+        let ours = Attempt { host: None, tls: None, answer_is_remote: false, ..attempt(0, outcome, status, answer) };
+        let mut recipient = recipient(0, "bob@example.org", vec![ours]);
+        recipient.recipient.destination = securanet_gateway::model::outbound::LOCAL_DESTINATION.to_owned();
+        item(vec![recipient])
+    };
+    let stored = here(Outcome::Delivered { notifies: false }, (2, 0, 0), "put into the mailbox");
+    let (_, report) = report_on(&stored, Notice::Success, ORIGINAL).await;
+    let status = &status_fields(&parse(&report))[1];
+    for (name, value) in [("Action", "delivered"), ("Status", "2.0.0")] {
+        assert!(status.contains(&(name.to_owned(), value.to_owned())), "{status:?}");
+    }
+    assert!(status.iter().all(|(name, _)| name != "Remote-MTA"), "{status:?}");
+    let gone = here(Outcome::Permanent, (5, 1, 1), "there is no such mailbox here any more");
+    let (_, report) = report_on(&gone, Notice::Failure, ORIGINAL).await;
+    assert!(report.contains("Our server noted:") && !report.contains("other server said"), "{report}");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! The plan as a table: who is addressed, and which commands go to which group.
 
 use securanet_gateway::model::{
-    Address, DomainId, EmailId, Epoch, MailboxId, Uid, UnixMillis,
-    content::NewMessage,
+    Address, DomainId, EmailId, Epoch, KeyedHash, MailboxId, Uid, UnixMillis,
+    content::{NewMessage, Sealed},
+    directory::LocalRecipient,
     outbound::{Notify, Origin},
 };
 
@@ -178,6 +179,63 @@ fn the_world_has_a_fate_of_its_own() {
     assert!(!plan.requests[0].is_kept(&full[0]));
 }
 
+/// An envelope of a stranger, or with a hold, whose recipients with `!` want to hear of the success.
+fn asking(sender: ReversePath, hold: bool, recipients: &[(&str, &[LocalRecipient])]) -> Envelope {
+    let mut envelope = Envelope::new(MailFrom::new(sender));
+    envelope.hold_until = hold.then(|| UnixMillis::new(5));
+    for (text, accounts) in recipients {
+        let success = text.starts_with('!');
+        let recipient = ForwardPath::Address(Address::parse(text.trim_start_matches('!')).unwrap());
+        let notify = if success { Notify::On { success, failure: false, delay: false } } else { Notify::Never };
+        let rcpt = RcptTo { recipient, has_utf8: false, notify, original: None };
+        envelope.add(rcpt, Accepted::Local { accounts: accounts.to_vec(), role: false }).unwrap();
+    }
+    envelope
+}
+
+fn stranger() -> ReversePath {
+    ReversePath::Address(Address::parse("sender@example.net").unwrap())
+}
+
+#[test]
+fn rfc_3461_who_wants_to_hear_of_success_waits_in_the_queue_of_its_own_shard() {
+    let (a, b) = ([account(1, 4, 1)], [account(2, 2, 1)]);
+    let alone = asking(stranger(), false, &[("!a@example.org", &a)]);
+    check_envelope(&alone, false, &["4: accept and a@example.org"]);
+    let plan_alone = plan(&alone, false);
+    let Command::Outbound(OutboundCommand::Accept(acceptance)) = &plan_alone.requests[0].commands[0] else {
+        panic!("{plan_alone:?}")
+    };
+    let outbound = acceptance.outbound.as_ref().unwrap();
+    assert_eq!((&outbound.origin, outbound.recipients[0].is_local()), (&Origin::Local, true));
+    let both = asking(stranger(), false, &[("a@example.org", &a), ("!b@example.org", &b)]);
+    check_envelope(&both, false, &["2: accept 4(1) and b@example.org"]);
+    assert_eq!(plan(&both, false).by_recipient, [[0], [1]]);
+    let foreign = [account(3, 3, 9)];
+    let two_tenants = asking(stranger(), false, &[("!a@example.org", &a), ("x@example.net", &foreign)]);
+    check_envelope(&two_tenants, false, &["4: fan out 3(3)", "4: accept and a@example.org"]);
+}
+
+#[test]
+fn who_is_told_nothing_waits_for_nothing() {
+    let a = [account(1, 4, 1)];
+    check_envelope(&asking(ReversePath::Null, false, &[("!a@example.org", &a)]), false, &["4: deliver Enforced 1"]);
+    check_envelope(&asking(stranger(), false, &[("a@example.org", &a)]), false, &["4: deliver Enforced 1"]);
+    // In LMTP each recipient has a reply of its own.
+    check_envelope(&asking(stranger(), false, &[("!a@example.org", &a)]), true, &["4: deliver Enforced 1"]);
+}
+
+#[test]
+fn rfc_4865_what_is_held_waits_whoever_wants_to_hear_of_it() {
+    let a = [account(1, 4, 1)];
+    let held = asking(ReversePath::Null, true, &[("a@example.org", &a)]);
+    check_envelope(&held, false, &["4: accept and a@example.org"]);
+    let mut held = held;
+    let rcpt = RcptTo { recipient: ForwardPath::Postmaster, has_utf8: false, notify: Notify::Default, original: None };
+    let refused = held.add(rcpt, Accepted::Local { accounts: a.to_vec(), role: true });
+    assert_eq!(refused.unwrap_err().code(), 550, "it has no address that the queue could keep");
+}
+
 #[test]
 fn an_account_reached_twice_gets_one_copy_as_the_first_recipient_has_it() {
     let (first, second) = (account(1, 4, 1), LocalRecipient { folder: Some("tag".to_owned()), ..account(1, 4, 1) });
@@ -205,28 +263,6 @@ fn rfc_2033_each_group_is_asked_by_itself_and_a_list_is_kept_whole() {
         true,
         &["4: deliver Enforced 1", "4: deliver Admitted 5", "2: deliver Enforced 2", "4: fan out 4(3) 5(4)"],
     );
-}
-
-#[test]
-fn a_repeat_is_known_by_message_sender_and_account() {
-    let sender = |text: &str| ReversePath::Address(Address::parse(text).unwrap());
-    let key =
-        |message: &Ingested, from: &str, account: u64| repeat_key(message, &sender(from), AccountId::new(account));
-    let message = ingested(Some("<a@b>"));
-    let first = key(&message, "s@example.net", 1);
-    assert!(first.is_some());
-    assert_eq!(first, key(&message, "s@example.net", 1));
-    assert_ne!(first, key(&message, "s@example.net", 2));
-    assert_ne!(first, key(&message, "t@example.net", 1));
-    assert_eq!(key(&ingested(None), "s@example.net", 1), None);
-}
-
-#[test]
-fn the_repeat_key_is_frozen() {
-    // Stores remember it for three days: a release that changes it delivers a sender's repeat a second time.
-    let key = repeat_key(&ingested(Some("<a@b>")), &ReversePath::Null, AccountId::new(1)).unwrap();
-    let hex: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, "087c17f1a4bfbbc33eb1bb197f221ae3");
 }
 
 #[test]

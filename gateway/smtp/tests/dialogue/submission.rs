@@ -320,7 +320,8 @@ async fn rfc_4865_a_message_is_held() {
         mail("HOLDFOR=60 BY=61;R", "250 *"),
     ];
     check(&mut server, &dialogue.concat()).await;
-    let here = "C: MAIL FROM:<ann@example.org> HOLDFOR=60\nS: 250 *\nC: RCPT TO:<bob@example.org>\nS: 550 5.3.3 *";
+    let here = "C: MAIL FROM:<ann@example.org> HOLDFOR=60\nS: 250 *\nC: RCPT TO:<bob@example.org>\nS: 250 *\n\
+                C: RCPT TO:<postmaster>\nS: 550 5.3.3 *";
     check(&mut server, here).await;
 }
 

@@ -44,6 +44,13 @@ pub(super) struct EngineStore {
     written: Arc<Mutex<Vec<String>>>,
     content: Mutex<&'static [u8]>,
     slow_content: Mutex<Duration>,
+    /// Content cannot be read.
+    no_content: AtomicBool,
+    /// Outcomes are committed.
+    settling: AtomicBool,
+    /// What addresses lead to, and policies, that are others than usual.
+    resolutions: Mutex<BTreeMap<String, Resolution>>,
+    policies: Mutex<BTreeMap<&'static str, &'static str>>,
 }
 
 const SPACE: Space = Space { group: GROUP, generation: 0 };
@@ -71,7 +78,31 @@ impl EngineStore {
             written: Arc::default(),
             content: Mutex::new(MESSAGE),
             slow_content: Mutex::default(),
+            no_content: AtomicBool::new(false),
+            settling: AtomicBool::new(true),
+            resolutions: Mutex::default(),
+            policies: Mutex::default(),
         }
+    }
+
+    /// Whether content cannot be read.
+    pub(super) fn refuse_content(&self, refuse: bool) {
+        self.no_content.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Whether outcomes are committed; otherwise whoever tells them gets no answer.
+    pub(super) fn set_settling(&self, settling: bool) {
+        self.settling.store(settling, Ordering::SeqCst);
+    }
+
+    /// The address leads there from now on.
+    pub(super) fn resolve(&self, address: &str, to: Resolution) {
+        self.resolutions.lock().insert(address.to_owned(), to);
+    }
+
+    /// The policy has this value from now on.
+    pub(super) fn set_policy(&self, key: &'static str, value: &'static str) {
+        self.policies.lock().insert(key, value);
     }
 
     /// Opening an item's content takes so long from now on.
@@ -153,10 +184,14 @@ impl EngineStore {
                 shards: 1,
             })),
             DirectoryQuery::Policy(key, _) => {
-                let value = policy::find(key).map(|policy| (policy.default.to_owned(), None));
-                DirectoryAnswer::Policy(value)
+                let value = self.policies.lock().get(key.as_str()).copied();
+                let value = value.or_else(|| policy::find(key).map(|policy| policy.default));
+                DirectoryAnswer::Policy(value.map(|value| (value.to_owned(), None)))
             }
             DirectoryQuery::DkimKeys(_) => DirectoryAnswer::DkimKeys(Vec::new()),
+            DirectoryQuery::Resolve(address) if self.resolutions.lock().contains_key(&address.canonical()) => {
+                DirectoryAnswer::Resolution(self.resolutions.lock()[&address.canonical()].clone())
+            }
             DirectoryQuery::Resolve(address) if address.domain().as_str() == "example.org" => {
                 DirectoryAnswer::Resolution(Resolution::Local(vec![local(address)]))
             }
@@ -164,6 +199,11 @@ impl EngineStore {
             other => panic!("a question that no worker asks: {other:?}"),
         }
     }
+}
+
+/// The account that all addresses of example.org lead to.
+pub(super) fn account() -> LocalRecipient {
+    local(&Address::parse("ann@example.org").unwrap())
 }
 
 fn local(address: &Address) -> LocalRecipient {
@@ -182,6 +222,10 @@ impl Store for EngineStore {
     fn execute(&self, request: Execute) -> BoxFuture<'_, Result<Executed, StoreError>> {
         Box::pin(async move {
             self.check()?;
+            let is_fact = |command: &Command| matches!(command, Command::Outbound(OutboundCommand::Settle(_)));
+            if !self.settling.load(Ordering::SeqCst) && request.commands.iter().any(is_fact) {
+                return Err(StoreError::Busy);
+            }
             Ok(Executed { replies: self.apply(request), index: 1 })
         })
     }
@@ -214,6 +258,9 @@ impl Store for EngineStore {
     fn open_outbound(&self, _: GroupId, _: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
         Box::pin(async {
             self.check()?;
+            if self.no_content.load(Ordering::SeqCst) {
+                return Err(StoreError::Unavailable("no replica has it".to_owned()));
+            }
             let slow = *self.slow_content.lock();
             tokio::time::sleep(slow).await;
             Ok(Box::new(Fixed(*self.content.lock())) as Box<dyn Content>)

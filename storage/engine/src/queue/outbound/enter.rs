@@ -161,7 +161,7 @@ fn is_bounded(outbound: &Outbound) -> bool {
     let message_id = outbound.message_id.as_ref();
     let is_origin = match &outbound.origin {
         Origin::Relay(grant) => grant.len() <= TEXT_OCTETS_MAX,
-        Origin::Account(_) | Origin::Report | Origin::Forward(_) => true,
+        Origin::Account(_) | Origin::Report | Origin::Forward(_) | Origin::Local => true,
     };
     (1..=RECIPIENTS_MAX).contains(&outbound.recipients.len())
         && outbound.recipients.iter().all(is_recipient)

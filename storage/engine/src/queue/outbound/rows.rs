@@ -313,6 +313,7 @@ impl Keys {
             Origin::Report => key.u8(2),
             Origin::Relay(grant) => key.u8(3).octets(grant.as_bytes()),
             Origin::Forward(address) => key.u8(4).address(address),
+            Origin::Local => key.u8(5),
         }
     }
 

@@ -1,0 +1,301 @@
+//! Recipients of ours whose mail waited in the queue ([`LOCAL_DESTINATION`]): no connection, but a delivery into the
+//! accounts that the address leads to now.
+//!
+//! The recipient is resolved again, since days may have passed. A repeated attempt finds what an earlier one delivered:
+//! each account's delivery has a key, the sender's repeat key where the message has a Message-ID (so what came to the
+//! account on another way counts too), otherwise that of the recipient's place in the queue. There is no final dot and
+//! nothing uncertain: whoever does not know what became of a commit tries again.
+//!
+//! What the shard refuses for a time is the recipient's own trouble and counts as a retry; a store that does not answer
+//! is ours and counts nothing. Domain quotas are looked at when the message comes in, not here.
+
+use std::{sync::Arc, time::Duration};
+
+use securanet_gateway::{
+    deposit,
+    model::{
+        Address, Command, GroupId, Reply, StoreError, TenantId,
+        account::AccountRefusal,
+        content::Ingested,
+        delivery::{
+            Deliver, DeliverReply, DeliverTo, Delivered, FanOut, FanOutTarget, QueueCommand, QueueReply, QuotaRule,
+        },
+        directory::{DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
+        limits,
+        outbound::{LOCAL_DESTINATION, Outcome, Taken},
+        policy::Scope,
+    },
+    store::Content,
+};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Core,
+    attempt::{OUR_FAULT_SECONDS, too_late},
+    destination::{Load, SessionEnd},
+    letter::{self, Letter, Verdict, ours},
+};
+
+/// One recipient: its questions, its content, its commit.
+const PATIENCE: Duration = Duration::from_millis(2 * limits::COMMIT_TIMEOUT_MILLIS);
+/// An account that its shard does not know as the directory has it is on its way, or the directory's answer was old.
+const MOVING_SECONDS: u32 = 5;
+/// Octets read at a time.
+const PIECE_OCTETS: u64 = 64 * 1024;
+/// Our Received field ends within this.
+const TRACE_OCTETS_MAX: u64 = 4096;
+const OVER_QUOTA_POLICY: &str = "smtp.over_quota_reply";
+
+/// Delivers a first letter and those that follow it; the scheduler is told the end.
+pub(crate) async fn run(core: Arc<Core>, name: Arc<str>, first: Load<Letter>) {
+    let mut next = Some(first);
+    while let Some(load) = next.take() {
+        carry(&core, load.letter).await;
+        core.scheduler.lock().succeeded(Instant::now(), &name);
+        core.work.notify_one();
+        if !core.shutdown.is_draining() {
+            next = core.scheduler.lock().more(Instant::now(), &name);
+        }
+    }
+    core.session_ended(&name, SessionEnd::Peace, &letter::not_tried(1, "the worker stops")).await;
+}
+
+/// Whether this is where mail for mailboxes of ours waits.
+pub(crate) fn is_local(name: &str) -> bool {
+    name == LOCAL_DESTINATION
+}
+
+async fn carry(core: &Core, letter: Letter) {
+    let began = Instant::now();
+    if !letter.lease.is_living() {
+        return;
+    }
+    if core.shutdown.is_draining() {
+        return letter.settle_all(began, &letter::not_tried(1, "the server is shutting down")).await;
+    }
+    if let Some(verdict) = too_late(&letter) {
+        return letter.settle_all(began, &verdict).await;
+    }
+    let mut verdicts = Vec::with_capacity(letter.recipients.len());
+    let mut delivery = Delivery { core, letter: &letter, messages: Vec::new() };
+    for taken in &letter.recipients {
+        let verdict = match timeout(PATIENCE, delivery.deliver(taken)).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(error)) => letter::not_tried(OUR_FAULT_SECONDS, error.to_string()),
+            Err(_) => letter::not_tried(OUR_FAULT_SECONDS, "the store did not answer in time"),
+        };
+        verdicts.push(Some(verdict));
+    }
+    letter.settle(began, verdicts).await.done();
+}
+
+/// Whom an address leads to.
+struct Found {
+    accounts: Vec<LocalRecipient>,
+    /// The sender of a full mailbox hears of it: the address leads to one account, and is nobody's duty to have.
+    quota: QuotaRule,
+}
+
+/// The letter's message on its way into accounts.
+struct Delivery<'a> {
+    core: &'a Core,
+    letter: &'a Letter,
+    /// The content, put once for each organisation.
+    messages: Vec<(TenantId, Ingested)>,
+}
+
+impl Delivery<'_> {
+    async fn deliver(&mut self, taken: &Taken) -> Result<Verdict, StoreError> {
+        let address = &taken.recipient.address;
+        let found = match self.find(address).await? {
+            Ok(found) => found,
+            Err(verdict) => return Ok(verdict),
+        };
+        let mut tenants: Vec<TenantId> = found.accounts.iter().map(|account| account.tenant).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        for tenant in tenants {
+            let verdict = self.deliver_to(taken, &found, tenant).await?;
+            if !matches!(verdict.outcome, Outcome::Delivered { .. }) {
+                return Ok(verdict);
+            }
+        }
+        Ok(ours(Outcome::Delivered { notifies: false }, (2, 0, 0), "put into the mailbox"))
+    }
+
+    /// Whom the address leads to now, or why it leads to nobody.
+    async fn find(&self, address: &Address) -> Result<Result<Found, Verdict>, StoreError> {
+        let local = address.local();
+        let is_role = local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse");
+        let accounts = match self.resolve(DirectoryQuery::Resolve(address.clone())).await? {
+            Resolution::Local(accounts) => accounts,
+            Resolution::Unknown | Resolution::Suspended if is_role => {
+                match self.resolve(DirectoryQuery::ResolvePostmaster).await? {
+                    Resolution::Local(accounts) => accounts,
+                    _ => return Ok(Err(letter::not_tried(OUR_FAULT_SECONDS, "nobody is postmaster here"))),
+                }
+            }
+            Resolution::Unknown => return Ok(Err(refused((5, 1, 1), "there is no such mailbox here any more"))),
+            Resolution::Suspended => return Ok(Err(refused((5, 2, 1), "the mailbox was disabled"))),
+            Resolution::Foreign => return Ok(Err(refused((5, 1, 2), "the domain is not served here any more"))),
+        };
+        let quota = if accounts.len() == 1 && !is_role { QuotaRule::Enforced } else { QuotaRule::Admitted };
+        Ok(Ok(Found { accounts, quota }))
+    }
+
+    async fn resolve(&self, query: DirectoryQuery) -> Result<Resolution, StoreError> {
+        match self.core.client.ask_directory(query).await? {
+            DirectoryAnswer::Resolution(resolution) => Ok(resolution),
+            other => Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
+        }
+    }
+
+    /// Delivers to the accounts of one organisation.
+    async fn deliver_to(&mut self, taken: &Taken, found: &Found, tenant: TenantId) -> Result<Verdict, StoreError> {
+        let ingested = self.message(tenant).await?;
+        let (sender, queue) = (&self.letter.head.view.sender, self.letter.handle.group);
+        let prefix = deposit::recipient_prefix(sender, &taken.recipient.address);
+        let mut targets: Vec<FanOutTarget> = Vec::new();
+        for account in found.accounts.iter().filter(|account| account.tenant == tenant) {
+            let key = deposit::repeat_key(&ingested, sender, account.account)
+                .unwrap_or_else(|| deposit::waiting_key(queue, taken.place, account.account));
+            let to = deposit::deliver_to(account, &prefix, Some(key));
+            match targets.iter_mut().find(|target| target.group == account.group) {
+                Some(target) => target.to.push(to),
+                None => targets.push(FanOutTarget { group: account.group, to: vec![to] }),
+            }
+        }
+        match <[FanOutTarget; 1]>::try_from(targets) {
+            Ok([FanOutTarget { group, to }]) => self.to_one_group(group, to, ingested, found).await,
+            Err(targets) => {
+                let fan_out = FanOut { message: ingested.message, sender: sender.clone(), targets };
+                self.to_several(queue, fan_out).await
+            }
+        }
+    }
+
+    async fn to_one_group(
+        &self,
+        group: GroupId,
+        to: Vec<DeliverTo>,
+        ingested: Ingested,
+        found: &Found,
+    ) -> Result<Verdict, StoreError> {
+        let deliver = Deliver { key: None, message: ingested.message, to, quota: found.quota };
+        let outcomes = match self.commit(group, Command::Deliver(deliver)).await? {
+            Reply::Deliver(DeliverReply::Outcomes(outcomes)) => outcomes,
+            other => return Err(out_of_turn(&other)),
+        };
+        let refusal = outcomes.into_iter().find_map(|outcome| match outcome {
+            Delivered::Stored { .. } | Delivered::Repeat => None,
+            Delivered::Refused(refusal) => Some(refusal),
+        });
+        match refusal {
+            None => Ok(delivered()),
+            Some(AccountRefusal::OverQuota) => self.over_quota(found).await,
+            Some(AccountRefusal::NoAccount | AccountRefusal::WrongEpoch(_)) => {
+                Ok(letter::not_tried(MOVING_SECONDS, "the mailbox is moving"))
+            }
+            Some(other) => Ok(ours(Outcome::TemporaryAnswer, (4, 2, 0), other.to_string())),
+        }
+    }
+
+    async fn to_several(&self, queue: GroupId, fan_out: FanOut) -> Result<Verdict, StoreError> {
+        match self.commit(queue, Command::Queue(QueueCommand::FanOut(fan_out))).await? {
+            Reply::Queue(QueueReply::Queued(_)) => Ok(delivered()),
+            Reply::Queue(QueueReply::WindowFull(group)) => {
+                let why = format!("too much mail is on its way to group {group}");
+                Ok(letter::not_tried(OUR_FAULT_SECONDS, why))
+            }
+            other => Err(out_of_turn(&other)),
+        }
+    }
+
+    async fn commit(&self, group: GroupId, command: Command) -> Result<Reply, StoreError> {
+        let replies = self.core.client.execute(group, vec![command]).await?.replies;
+        replies.into_iter().next().ok_or_else(|| StoreError::Internal("a reply is missing".to_owned()))
+    }
+
+    /// A full mailbox: tried again or not, as policy says of RCPT too.
+    async fn over_quota(&self, found: &Found) -> Result<Verdict, StoreError> {
+        let Some(account) = found.accounts.first() else { return Err(out_of_turn(&"nobody is over quota")) };
+        let query = DirectoryQuery::Policy(OVER_QUOTA_POLICY.to_owned(), Scope::Account(account.account));
+        let permanent = match self.core.client.ask_directory(query).await? {
+            DirectoryAnswer::Policy(value) => value.is_some_and(|(value, _)| value == "552"),
+            other => return Err(out_of_turn(&other)),
+        };
+        let outcome = if permanent { Outcome::Permanent } else { Outcome::TemporaryAnswer };
+        Ok(ours(outcome, (if permanent { 5 } else { 4 }, 2, 2), "the mailbox is full"))
+    }
+
+    /// The letter's message as content of this organisation.
+    async fn message(&mut self, tenant: TenantId) -> Result<Ingested, StoreError> {
+        if let Some((_, known)) = self.messages.iter().find(|(of, _)| *of == tenant)
+            && known.lease_until > self.core.now()
+        {
+            return Ok(known.clone());
+        }
+        let store = self.core.client.store();
+        let content = store.open_outbound(self.letter.handle.group, self.letter.head.view.item).await?;
+        let ingested = self.put(tenant, &*content).await?;
+        self.messages.retain(|(of, _)| *of != tenant);
+        self.messages.push((tenant, ingested.clone()));
+        Ok(ingested)
+    }
+
+    /// Puts the content with our Received field as its trace, as it was put when it came: so it has the same keys.
+    async fn put(&self, tenant: TenantId, content: &dyn Content) -> Result<Ingested, StoreError> {
+        let size = content.size_bytes();
+        let start = content.read(0..size.min(TRACE_OCTETS_MAX)).await?;
+        let trace = &start[..trace_octets(&start)];
+        let mut at = trace.len() as u64;
+        let mut sink = self.core.client.store().put(tenant, trace.to_vec(), Some(size - at)).await?;
+        while at < size {
+            let end = size.min(at + PIECE_OCTETS);
+            sink.write(&content.read(at..end).await?).await?;
+            at = end;
+        }
+        sink.finish().await
+    }
+}
+
+/// Octets of the Received field that a message begins with; 0 where it begins with something else.
+fn trace_octets(start: &[u8]) -> usize {
+    if !start.starts_with(b"Received:") {
+        return 0;
+    }
+    let ends = memchr::memchr_iter(b'\n', start).map(|at| at + 1);
+    ends.into_iter().find(|&end| !matches!(start.get(end), None | Some(b' ' | b'\t'))).unwrap_or(0)
+}
+
+fn delivered() -> Verdict {
+    ours(Outcome::Delivered { notifies: false }, (2, 0, 0), "put into the mailbox")
+}
+
+fn refused(status: (u8, u16, u16), why: &str) -> Verdict {
+    ours(Outcome::Permanent, status, why)
+}
+
+fn out_of_turn(what: &impl std::fmt::Debug) -> StoreError {
+    StoreError::Internal(format!("the store answered out of turn: {what:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trace_octets;
+
+    #[test]
+    fn the_trace_is_the_first_received_field_with_its_continuations() {
+        let cases = [
+            ("Received: a\r\n\tb;\r\n c\r\nFrom: x\r\n", 22),
+            ("Received: a\r\n\r\nbody", 13),
+            ("Received: a\r\nReceived: b\r\n", 13),
+            ("From: x\r\nReceived: a\r\n", 0),
+            ("Received: a\r\n\tb", 0),
+            ("", 0),
+        ];
+        for (start, octets) in cases {
+            assert_eq!(trace_octets(start.as_bytes()), octets, "{start:?}");
+        }
+    }
+}

@@ -530,6 +530,15 @@ pub(crate) enum Mailbox {
 pub(crate) enum Policy {
     /// List all with what is set.
     List,
+    /// Say which hold for a message, their values, and who set each.
+    Explain {
+        /// Its sender; `<>` for reports.
+        #[arg(long)]
+        sender: String,
+        /// Its recipient.
+        #[arg(long)]
+        recipient: String,
+    },
     /// Set one.
     Set {
         /// Its key.

@@ -287,15 +287,31 @@ pub(crate) async fn policy(api: &AdminApi, action: Policy) -> Done {
                 let shown: Vec<_> =
                     set.map(|each| format!("{}={}", text(&each["scope"]), text(&each["value"]))).collect();
                 row["set"] = json!(shown.join("\n"));
+                let scopes = row["scopes"].as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
+                row["scopes"] = json!(scopes.join(", "));
             }
             let columns = [
                 ("policy", "key"),
                 ("value", "kind"),
+                ("unit", "unit"),
                 ("default", "default"),
+                ("for", "scopes"),
                 ("set", "set"),
                 ("what it does", "about"),
             ];
             print_table(&columns, &rows);
+        }
+        Policy::Explain { sender, recipient } => {
+            let path = format!("/v1/policies/explain?sender={}&recipient={}", escape(&sender), escape(&recipient));
+            let columns = [
+                ("policy", "key"),
+                ("value", "value"),
+                ("unit", "unit"),
+                ("set by", "scope"),
+                ("default", "default"),
+                ("goes by", "of"),
+            ];
+            print_table(&columns, &api.rows(&path).await?);
         }
         Policy::Set { key, value, domain, account } => {
             let new = json!({ "value": value, "domain": domain, "account": account });

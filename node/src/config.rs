@@ -12,7 +12,10 @@ use securanet_gateway::model::DomainName;
 use securanet_raft::{CACHE_BYTES, CACHE_BYTES_MIN};
 use serde::Deserialize;
 
-use crate::delivery::Delivery;
+use crate::{
+    check::{self, Wrong},
+    delivery::Delivery,
+};
 
 /// Far more than a machine has: a slip of the pen.
 const CACHE_BYTES_MAX: usize = 1 << 40;
@@ -315,8 +318,8 @@ impl Config {
                 "give 16777216 (16 MiB) or more, and leave as much memory again to the rest (default 128 MiB)",
             );
         }
-        if let Some((key, problem, remedy)) = self.delivery.worker.wrong() {
-            return wrong(&format!("delivery.worker.{key}"), problem, remedy);
+        if let Some(Wrong { key, problem, remedy }) = check::delivery(&self.delivery) {
+            return wrong(&format!("delivery.{key}"), problem, &remedy);
         }
         self.check_certificates(path)?;
         self.listener.iter().enumerate().try_for_each(|(at, listener)| self.check_listener(path, at, listener))

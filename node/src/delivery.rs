@@ -83,6 +83,12 @@ impl Delivery {
         self.tls.mta_sts = false;
     }
 
+    /// The names of the routes that mail may wait with; none where this node does not deliver.
+    pub(crate) fn routes(&self) -> Option<Vec<String>> {
+        let routes = self.routing.routes.iter().filter(|route| !route.hosts.is_empty());
+        self.enabled.then(|| routes.map(|route| route.name.clone()).collect())
+    }
+
     /// The worker, or why there can be none.
     pub(crate) fn worker(&self, hostname: &DomainName, store: StoreClient) -> anyhow::Result<Worker> {
         let (router, client) = self.parts(Some(store.clone()))?;

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod api;
+mod check;
 mod cli;
 mod commands;
 mod config;

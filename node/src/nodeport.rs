@@ -37,6 +37,8 @@ pub(crate) struct NodePort {
     pub(crate) care: Arc<ContentCare>,
     /// Its metrics.
     pub(crate) metrics: PrometheusHandle,
+    /// The routes that it sends by; none where it does not deliver.
+    pub(crate) routes: Option<Vec<String>>,
     /// Whether it is being stopped.
     pub(crate) shutdown: Shutdown,
 }
@@ -161,5 +163,9 @@ impl Node for NodePort {
 
     fn metrics(&self) -> String {
         self.metrics.render()
+    }
+
+    fn routes(&self) -> Option<Vec<String>> {
+        self.routes.clone()
     }
 }

@@ -206,6 +206,9 @@ async fn operate(api: &AdminApi, action: &str, about: &About, to: Option<&str>) 
     if unchanged > 0 {
         println!("left alone, because their state did not allow it: {unchanged} (look with `queue list`)");
     }
+    if let Some(warning) = done["warning"].as_str() {
+        eprintln!("warning: {warning}");
+    }
     Ok(())
 }
 

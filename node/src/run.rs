@@ -134,6 +134,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
         disk,
         care,
         metrics: metrics.clone(),
+        routes: config.delivery.routes(),
         shutdown: shutdown.clone(),
     };
     let admin = admin(&config, client, port, &shutdown, &mut tasks).await?;

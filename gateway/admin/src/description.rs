@@ -10,8 +10,8 @@ use utoipa::{
 };
 
 use crate::{
-    accounts, aliases, dkim, domains, grants, held, lists, mailboxes, messages, node, passwords, policies, queue,
-    relays, scrub,
+    accounts, aliases, dkim, domains, explain, grants, held, lists, mailboxes, messages, node, passwords, policies,
+    queue, relays, scrub,
 };
 
 #[derive(OpenApi)]
@@ -57,6 +57,7 @@ use crate::{
         policies::list,
         policies::show,
         policies::set,
+        explain::show,
         mailboxes::list,
         mailboxes::create,
         mailboxes::remove,

@@ -18,6 +18,7 @@ mod description;
 mod dkim;
 mod domains;
 mod error;
+mod explain;
 mod grants;
 mod guard;
 mod held;
@@ -32,6 +33,7 @@ mod passwords;
 mod policies;
 mod queue;
 mod relays;
+mod reroute;
 mod scrub;
 mod serve;
 #[cfg(test)]
@@ -116,6 +118,7 @@ fn domain_routes() -> Router<Api> {
         .route("/relays", get(relays::list))
         .route("/relays/{name}", put(relays::put).delete(relays::remove))
         .route("/policies", get(policies::list))
+        .route("/policies/explain", get(explain::show))
         .route("/policies/{key}", get(policies::show).put(policies::set))
 }
 

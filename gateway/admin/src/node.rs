@@ -17,6 +17,9 @@ pub trait Node: Send + Sync + 'static {
     fn scrub(&self) -> BoxFuture<'_, Result<ScrubReport, String>>;
     /// The metrics in Prometheus' text format.
     fn metrics(&self) -> String;
+    /// The names of the routes with hosts of their own that mail may be sent by; none: this node delivers no mail and does
+    /// not know those of the nodes that do.
+    fn routes(&self) -> Option<Vec<String>>;
 }
 
 /// How a node is.

@@ -27,6 +27,8 @@ pub(crate) struct PolicyView {
     unit: &'static str,
     /// Its value where none is set.
     default: &'static str,
+    /// For whom it can be set: `cluster`, `domain`, `account`.
+    scopes: Vec<&'static str>,
     /// What it does.
     about: &'static str,
     /// The values that are set.
@@ -72,7 +74,13 @@ fn kind_text(kind: Kind) -> String {
     }
 }
 
-fn scope_text(scope: Scope) -> String {
+fn scopes(policy: &policy::Policy) -> Vec<&'static str> {
+    let narrower = [(policy.per_domain, "domain"), (policy.per_account, "account")];
+    let allowed = narrower.into_iter().filter_map(|(allowed, scope)| allowed.then_some(scope));
+    std::iter::once("cluster").chain(allowed).collect()
+}
+
+pub(crate) fn scope_text(scope: Scope) -> String {
     match scope {
         Scope::Cluster => "cluster".to_owned(),
         Scope::Domain(domain) => format!("domain {domain}"),
@@ -105,6 +113,7 @@ pub(crate) async fn list(State(api): State<Api>) -> Result<Json<Vec<PolicyView>>
         kind: kind_text(policy.kind),
         unit: policy.unit,
         default: policy.default,
+        scopes: scopes(policy),
         about: policy.about,
         values: values(policy.key),
     };

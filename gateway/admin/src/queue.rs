@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use securanet_gateway::model::{
-    Address, Answer, Command, DomainName, GroupId, Query, Reply, ReversePath,
+    Address, Answer, Command, GroupId, Query, Reply, ReversePath,
     directory::{DirectoryAnswer, DirectoryQuery},
     outbound::{
         Action, Attempt, Filter, ItemView, Origin, OutboundAnswer, OutboundCommand, OutboundQuery, OutboundReply,
@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     Api, ApiError, Problem, input,
     input::{Asked, Named},
+    reroute,
 };
 
 /// Items of one page.
@@ -166,6 +167,9 @@ pub(crate) struct Operated {
     changed: u64,
     /// Recipients whose state did not allow it: on their way right now, or ended.
     unchanged: u64,
+    /// What the operator should look at once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 /// Which Message-ID.
@@ -363,7 +367,7 @@ pub(crate) async fn show(State(api): State<Api>, Named(id): Named<String>) -> Re
     Ok(Json(view(group, item)))
 }
 
-fn action(operation: &Operation) -> Result<Action, ApiError> {
+fn action(operation: &Operation, routes: Option<&[String]>) -> Result<Action, ApiError> {
     let to = operation.to.as_deref().filter(|to| !to.is_empty());
     if operation.action != "reroute" && to.is_some() {
         return Err(ApiError::unprocessable("`to` belongs to reroute alone"));
@@ -375,28 +379,11 @@ fn action(operation: &Operation) -> Result<Action, ApiError> {
         "cancel" => Ok(Action::Cancel),
         "fail" => Ok(Action::Fail),
         "reroute" => match to {
-            Some(to) => destination_of(to).map(Action::Reroute),
+            Some(to) => reroute::destination_of(to, routes).map(Action::Reroute),
             None => Err(ApiError::unprocessable("reroute needs `to`: a domain or route:NAME")),
         },
         other => Err(ApiError::unprocessable(format!("{other:?} is no action"))
             .remedy("give hold, release, retry, cancel, fail or reroute")),
-    }
-}
-
-/// A destination as the queue writes it: a domain in its canonical form, or `route:NAME` with the name as it stands in
-/// the nodes' files. Which routes there are is known to the nodes that deliver, not here.
-fn destination_of(text: &str) -> Result<String, ApiError> {
-    let wrong = || {
-        ApiError::unprocessable(format!("{text:?} is no destination"))
-            .remedy("give a domain, or route:NAME with a name of delivery.routing.routes in the node's file")
-    };
-    match text.strip_prefix("route:") {
-        Some(name) => {
-            let named = (1..=64).contains(&name.len())
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-            named.then(|| text.to_owned()).ok_or_else(wrong)
-        }
-        None => DomainName::parse(text).map(|domain| domain.as_str().to_owned()).map_err(|_| wrong()),
     }
 }
 
@@ -435,21 +422,24 @@ pub(crate) async fn operate(
     State(api): State<Api>,
     input::Json(operation): input::Json<Operation>,
 ) -> Result<Json<Operated>, ApiError> {
-    let action = action(&operation)?;
+    let routes = api.node.routes();
+    let action = action(&operation, routes.as_deref())?;
+    let warning = reroute::warning(&action, routes.is_some());
     let Operation { id, destination, sender, recipient, all, .. } = &operation;
     let filter = filter(destination.as_ref(), sender.as_ref(), recipient.as_ref(), false)?;
     if let Some(id) = id {
         let (group, item) = find(&api, id).await?;
         if filter.sender.as_ref().is_some_and(|sender| *sender != item.sender) {
-            return Ok(Json(Operated::default()));
+            return Ok(Json(Operated { warning, ..Operated::default() }));
         }
-        return Ok(Json(command(&api, group, &meant(&item, &filter), &action).await?));
+        let operated = command(&api, group, &meant(&item, &filter), &action).await?;
+        return Ok(Json(Operated { warning, ..operated }));
     }
     if !all && filter == Filter::default() {
         return Err(ApiError::unprocessable("nothing says which items are meant")
             .remedy("give an id, a destination, a sender or a recipient, or say that all are meant (--all)"));
     }
-    let mut operated = Operated::default();
+    let mut operated = Operated { warning, ..Operated::default() };
     for group in (1..=shards(&api).await?).map(GroupId::new) {
         let mut before = None;
         loop {

@@ -5,6 +5,7 @@ mod accounts;
 mod border;
 mod directory;
 mod dkim;
+mod explain;
 mod held;
 mod messages;
 mod operations;
@@ -223,6 +224,7 @@ struct FakeNode {
     ready: Result<(), String>,
     scrub: watch::Receiver<Option<Result<ScrubReport, String>>>,
     scrubs_begun: Arc<Mutex<u32>>,
+    routes: Option<Vec<String>>,
 }
 
 impl Node for FakeNode {
@@ -254,6 +256,10 @@ impl Node for FakeNode {
     fn metrics(&self) -> String {
         "securanet_up 1\n".to_owned()
     }
+
+    fn routes(&self) -> Option<Vec<String>> {
+        self.routes.clone()
+    }
 }
 
 /// The API over a store.
@@ -265,10 +271,15 @@ struct Fixture {
 }
 
 fn api(store: FakeStore) -> Fixture {
+    api_of_node(store, None)
+}
+
+/// The API of a node that knows these routes.
+fn api_of_node(store: FakeStore, routes: Option<Vec<String>>) -> Fixture {
     let store = Arc::new(store);
     let (scrub, ended) = watch::channel(None);
     let scrubs_begun = Arc::default();
-    let node = FakeNode { ready: Ok(()), scrub: ended, scrubs_begun: Arc::clone(&scrubs_begun) };
+    let node = FakeNode { ready: Ok(()), scrub: ended, scrubs_begun: Arc::clone(&scrubs_begun), routes };
     let client = StoreClient::new(store.clone());
     let router = router(client, Arc::new(node), Token::new(SECRET).unwrap());
     Fixture { store, router, scrub, scrubs_begun }

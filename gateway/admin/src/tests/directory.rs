@@ -169,6 +169,12 @@ async fn policies_are_shown_with_what_is_set_and_what_holds() {
     let scram = rows.as_array().unwrap().iter().find(|row| row["key"] == "login.scram").unwrap();
     assert_eq!(scram["values"], json!([{ "scope": "domain 3", "value": "false" }]));
     assert_eq!((&scram["default"], &scram["kind"]), (&json!("true"), &json!("true or false")));
+    assert_eq!(scram["scopes"], json!(["cluster", "domain"]));
+    let per_hour = rows.as_array().unwrap().iter().find(|row| row["key"] == "submission.messages_per_hour").unwrap();
+    assert_eq!(
+        (&per_hour["unit"], &per_hour["scopes"]),
+        (&json!("messages"), &json!(["cluster", "domain", "account"]))
+    );
     let (_, holds) = api.get("/v1/policies/login.scram?account=ann@example.org").await;
     assert_eq!(holds, json!({ "scope": "domain 3", "value": "false" }));
     assert_eq!(problem(&api.get("/v1/policies/none").await).0, 404);

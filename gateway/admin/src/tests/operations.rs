@@ -16,7 +16,8 @@ async fn status_probes_and_metrics_come_from_the_node() {
         assert_eq!((status, &body[..]), (StatusCode::OK, expected.as_bytes()), "{path}");
     }
     let (_, scrub) = watch::channel(None);
-    let node = FakeNode { ready: Err("group 3 has no leader".to_owned()), scrub, scrubs_begun: Arc::default() };
+    let node =
+        FakeNode { ready: Err("group 3 has no leader".to_owned()), scrub, scrubs_begun: Arc::default(), routes: None };
     let client = StoreClient::new(fixture.store.clone());
     let router = router(client, Arc::new(node), Token::new(SECRET).unwrap());
     let response = router.oneshot(request(Method::GET, "/readyz", Body::empty())).await.unwrap();

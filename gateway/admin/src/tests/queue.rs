@@ -90,6 +90,10 @@ fn answer_queue(query: &Query) -> Option<Answer> {
 }
 
 fn queue() -> Fixture {
+    queue_of_node(Some(vec!["backup".to_owned()]))
+}
+
+fn queue_of_node(routes: Option<Vec<String>>) -> Fixture {
     let done = |command: &Command| match command {
         Command::Outbound(OutboundCommand::Operate { places, .. }) => {
             let done = places.iter().map(|place| place.position == 0).collect();
@@ -97,7 +101,7 @@ fn queue() -> Fixture {
         }
         _ => None,
     };
-    api(FakeStore::new().answering(answer_queue).replying(done))
+    api_of_node(FakeStore::new().answering(answer_queue).replying(done), routes)
 }
 
 /// Group, places (item and position), and what was to be done.
@@ -207,4 +211,27 @@ async fn a_word_that_means_nothing_or_everything_by_mistake_is_refused() {
     let fixture = queue();
     let (status, _) = fixture.json(Method::POST, "/v1/queue", json!({ "action": "hold", "all": true })).await;
     assert_eq!((status, operated(&fixture).len()), (StatusCode::OK, 4));
+}
+
+#[tokio::test]
+async fn a_route_that_nobody_has_is_refused_where_that_is_known() {
+    let word = |to: &str| json!({ "action": "reroute", "to": to, "destination": "remote.example" });
+    let two = vec!["backup".to_owned(), "partner".to_owned()];
+    for (routes, to, error, remedy) in [
+        (two, "route:backpu", "this node has no route \"backpu\"", "it has route:backup, route:partner"),
+        (Vec::new(), "route:backup", "this node has no route \"backup\"", "add one to delivery.routing.routes"),
+    ] {
+        let api = queue_of_node(Some(routes));
+        let (status, said, advice) = problem(&api.json(Method::POST, "/v1/queue", word(to)).await);
+        assert!(status == 422 && said.contains(error), "{said}");
+        assert!(advice.as_deref().is_some_and(|advice| advice.contains(remedy)), "{advice:?}");
+        assert!(operated(&api).is_empty());
+    }
+    // A node that delivers nothing cannot know, and says so.
+    for (to, is_warned) in [("route:backpu", true), ("other.example", false)] {
+        let api = queue_of_node(None);
+        let (status, answer) = api.json(Method::POST, "/v1/queue", word(to)).await;
+        assert_eq!((status, answer["warning"].is_string()), (StatusCode::OK, is_warned), "{answer}");
+        assert!(!operated(&api).is_empty());
+    }
 }

@@ -16,6 +16,10 @@
 //! | `securanet_outbound_leases_lost_total` | counter | leases that ended with recipients in hand: the store did not answer in time |
 //! | `securanet_outbound_reports_total` | counter: notice | senders told: `failure`, `delay`, `success` |
 //! | `securanet_outbound_probes_total` | counter: outcome | probes of destinations, `alive` or `dead` |
+//! | `securanet_outbound_died_total` | counter: task | tasks that died of a fault in our code and were begun again: `group`, `settler`, `timer`, `session` |
+//! | `securanet_outbound_tls_sessions_total` | counter: policy, result | sessions as TLS reports count them: policy `sts`, `tlsa`, `no-policy-found`; result `success` or as RFC 8460 4.3 names it |
+//! | `securanet_outbound_tls_reports_total` | counter: outcome | TLS reports, `sent` or `failed` to be |
+//! | `securanet_outbound_tls_uncounted_total` | counter | sessions with too many domains in a minute to be counted for reports |
 //! | `securanet_outbound_uplink_dead` | gauge | 1: no destination answers, our own uplink is taken for dead |
 
 use std::{fmt::Debug, time::Duration};
@@ -43,6 +47,10 @@ const LEASES_LOST: &str = "securanet_outbound_leases_lost_total";
 const REPORTS: &str = "securanet_outbound_reports_total";
 const PROBES: &str = "securanet_outbound_probes_total";
 const UPLINK_DEAD: &str = "securanet_outbound_uplink_dead";
+const DIED: &str = "securanet_outbound_died_total";
+const TLS_SESSIONS: &str = "securanet_outbound_tls_sessions_total";
+const TLS_REPORTS: &str = "securanet_outbound_tls_reports_total";
+const TLS_UNCOUNTED: &str = "securanet_outbound_tls_uncounted_total";
 
 /// Tells the recorder what each metric means; called once, after the recorder is installed.
 pub fn describe() {
@@ -61,6 +69,10 @@ pub fn describe() {
     describe_counter!(REPORTS, "reports to senders");
     describe_counter!(PROBES, "probes of destinations that could not be reached");
     describe_gauge!(UPLINK_DEAD, "1 while no destination answers and the uplink is taken for dead");
+    describe_counter!(DIED, "tasks of outbound mail that died of a fault in our code and were begun again");
+    describe_counter!(TLS_SESSIONS, "sessions with other servers by policy about TLS and result");
+    describe_counter!(TLS_REPORTS, "reports about TLS to other domains");
+    describe_counter!(TLS_UNCOUNTED, "sessions that were not counted for reports about TLS");
     gauge!(UPLINK_DEAD).set(0.0);
 }
 
@@ -162,5 +174,9 @@ pub(crate) fn probed(alive: bool) {
 }
 
 pub(crate) fn uplink_dead(dead: bool) {
+pub(crate) fn died(task: &'static str) {
+    counter!(DIED, "task" => task).increment(1);
+}
+
     gauge!(UPLINK_DEAD).set(if dead { 1.0 } else { 0.0 });
 }

@@ -112,7 +112,7 @@ async fn tell(core: &Core, queue: &Queue, view: &ItemView, telling: Telling) -> 
     let is_told = message.is_some();
     let recipients = positions.len();
     let report = OutboundCommand::Report { item: view.item, notice, positions, message: message.map(Box::new) };
-    match queue.tell(report).await {
+    match queue.tell(&report).await {
         OutboundReply::Reported if is_told => {
             metric::reported(notice);
             tracing::info!(group = %queue.group(), mail = view.trace_id, ?notice, recipients, "the sender was told");

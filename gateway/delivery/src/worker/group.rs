@@ -35,6 +35,7 @@ use super::{
     lease::{Lease, RENEWED_EVERY},
     letter::{Head, Letter},
     queue::{LeaseReply, Queue},
+    revival::{Task, revived},
     settling::Fact,
     timers::Timers,
 };
@@ -94,11 +95,22 @@ impl Handle {
     }
 }
 
-/// One claimed recipient.
+/// One claimed recipient. Dropped before it is a letter's, its memory is given back.
 struct Claim {
+    core: Arc<Core>,
+    handle: Arc<Handle>,
     destination: Arc<str>,
     place: Place,
     is_bulk: bool,
+    handed_on: bool,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.handed_on {
+            self.core.release(&self.handle, &self.destination, 1);
+        }
+    }
 }
 
 /// What is known of an item that is about to be taken.
@@ -108,7 +120,7 @@ struct Known {
 }
 
 /// The worker of one group.
-pub(crate) struct Group {
+struct Group {
     core: Arc<Core>,
     handle: Arc<Handle>,
     facts: mpsc::Sender<Fact>,
@@ -127,8 +139,14 @@ struct Next {
     wants_room: bool,
 }
 
+/// Works on a group until the node drains, whatever happens; gives what renews the lease, for as long as sessions need it.
+pub(crate) async fn run(core: Arc<Core>, handle: Arc<Handle>, facts: mpsc::Sender<Fact>) -> JoinSet<()> {
+    let task = Task { name: "group", group: handle.group };
+    revived(task, &core.shutdown, || Group::new(core.clone(), handle.clone(), facts.clone()).run()).await
+}
+
 impl Group {
-    pub(crate) fn new(core: Arc<Core>, handle: Arc<Handle>, facts: mpsc::Sender<Fact>) -> Self {
+    fn new(core: Arc<Core>, handle: Arc<Handle>, facts: mpsc::Sender<Fact>) -> Self {
         let queue = Queue::new(core.client.clone(), handle.group);
         Self {
             timers: Timers::new(core.clone(), queue.clone()),
@@ -144,7 +162,7 @@ impl Group {
     }
 
     /// Works until the node drains; gives what renews the lease, for as long as sessions need it.
-    pub(crate) async fn run(mut self) -> JoinSet<()> {
+    async fn run(mut self) -> JoinSet<()> {
         let mut topic = self.core.client.store().watch(Topic::Outbound(self.handle.group));
         let mut room = self.core.room.subscribe();
         let draining = self.core.shutdown.draining();
@@ -153,6 +171,8 @@ impl Group {
             topic.mark_unchanged();
             room.mark_unchanged();
             let next = tokio::select! {
+                // First: one that died of its look stops all the same.
+                biased;
                 () = &mut draining => break,
                 next = self.look() => next,
             };
@@ -236,17 +256,12 @@ impl Group {
             let granted = scheduler.claim(Instant::now(), &name, due.places.len(), due.failing_since.is_some());
             let bulk = bulk_of(due.places.len(), due.letters as usize);
             for (&place, is_bulk) in due.places.iter().zip(bulk).take(granted) {
-                claims.push(Claim { destination: name.clone(), place, is_bulk });
+                self.handle.claimed(1);
+                let (core, handle, destination) = (self.core.clone(), self.handle.clone(), name.clone());
+                claims.push(Claim { core, handle, destination, place, is_bulk, handed_on: false });
             }
         }
-        self.handle.claimed(claims.len());
         claims
-    }
-
-    fn release(&self, claims: &[Claim]) {
-        for claim in claims {
-            self.core.release(&self.handle, &claim.destination, 1);
-        }
     }
 
     /// Takes what was claimed and hands it to the scheduler; how many there were.
@@ -254,37 +269,25 @@ impl Group {
         if claims.is_empty() {
             return Ok(0);
         }
-        let ready = match self.lease().await {
-            Ok(lease) => self.heads(&claims).await.map(|heads| (lease, heads)),
-            Err(error) => Err(error),
-        };
-        let (lease, heads) = match ready {
-            Ok(ready) => ready,
-            Err(error) => {
-                self.release(&claims);
-                return Err(error);
-            }
-        };
+        let lease = self.lease().await?;
+        let heads = self.heads(&claims).await?;
         let mut count = 0;
-        let mut rest = claims.as_slice();
+        let mut rest = claims;
         while !rest.is_empty() {
-            let (chunk, after) = rest.split_at(rest.len().min(TAKE_MAX));
+            let chunk: Vec<Claim> = rest.drain(..rest.len().min(TAKE_MAX)).collect();
             let places = chunk.iter().map(|claim| claim.place).collect();
             match self.queue.take(lease.epoch(), places, lease.left()).await {
                 Ok(Some(taken)) => count += self.offer(chunk, taken, &heads, &lease).await,
                 Ok(None) => {
                     lease.end();
-                    self.release(rest);
                     return Ok(count);
                 }
                 Err(error) => {
                     tracing::warn!(group = %self.handle.group, %error, "not known what was taken: the lease is abandoned");
                     lease.end();
-                    self.release(rest);
                     return Err(error);
                 }
             }
-            rest = after;
         }
         Ok(count)
     }
@@ -322,7 +325,7 @@ impl Group {
     /// Hands what was taken to the scheduler, recipients of one item and destination together.
     async fn offer(
         &self,
-        claims: &[Claim],
+        claims: Vec<Claim>,
         taken: Vec<Option<Taken>>,
         known: &BTreeMap<u64, Known>,
         lease: &Arc<Lease>,
@@ -330,11 +333,8 @@ impl Group {
         let mut count = 0;
         let mut letters: Vec<(Arc<str>, Load<Letter>)> = Vec::new();
         let mut open: BTreeMap<(u64, Arc<str>), usize> = BTreeMap::new();
-        for (claim, taken) in claims.iter().zip(taken) {
-            let (Some(taken), Some(known)) = (taken, known.get(&claim.place.item)) else {
-                self.core.release(&self.handle, &claim.destination, 1);
-                continue;
-            };
+        for (mut claim, taken) in claims.into_iter().zip(taken) {
+            let (Some(taken), Some(known)) = (taken, known.get(&claim.place.item)) else { continue };
             count += 1;
             let destination = self.core.routed(&known.head.view.sender, &taken, &claim.destination);
             if destination != claim.destination {
@@ -362,6 +362,7 @@ impl Group {
             let load = &mut letters[at].1;
             load.letter.recipients.push(taken);
             load.recipients += 1;
+            claim.handed_on = true;
         }
         let now = Instant::now();
         for (letter, verdict) in self.core.offer(letters) {

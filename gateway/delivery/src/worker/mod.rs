@@ -13,6 +13,7 @@
 //! - Each outcome is told to the queue until it is committed. What is dropped instead ends its lease, and is made due
 //!   again by that.
 //! - Faults of our own count as no retry.
+//! - A task that dies of a fault in our code is begun again ([`revival`]), and counted.
 //!
 //! # How it stops
 //!
@@ -30,6 +31,7 @@ mod letter;
 mod local;
 mod probe;
 mod queue;
+mod revival;
 mod schedule;
 mod scheduler;
 mod sending;
@@ -63,13 +65,13 @@ use tokio::{
 pub use self::settings::WorkerSettings;
 use self::{
     destination::{Load, SessionEnd},
-    group::{Group, Handle},
+    group::Handle,
     lease::Lease,
     letter::{Heads, Letter, Verdict},
     queue::Queue,
     schedule::Schedules,
     scheduler::{Offered, Scheduler},
-    settling::LINE_MAX,
+    settling::{LINE_MAX, Settler},
     uplink::{Change, Sign, Uplink},
     wire::{Internet, Wire},
 };
@@ -143,8 +145,8 @@ impl Worker {
             let handle = Arc::new(Handle::new(GroupId::new(shard)));
             let (facts, line) = mpsc::channel(LINE_MAX);
             let queue = Queue::new(core.client.clone(), handle.group);
-            settlers.spawn(settling::run(core.clone(), handle.clone(), queue, line));
-            groups.spawn(Group::new(core.clone(), handle, facts).run());
+            settlers.spawn(settling::run(core.clone(), Settler::new(handle.clone(), queue, line)));
+            groups.spawn(group::run(core.clone(), handle, facts));
         }
         tracing::info!(shards, "outbound mail is delivered");
         let sessions = core.clone().open_sessions().await;
@@ -223,6 +225,7 @@ impl Core {
     /// A session ended; its letters have ended their leases if it panicked.
     fn look_at(&self, ended: Result<(), tokio::task::JoinError>) {
         if let Err(error) = ended {
+            metric::died("session");
             tracing::error!(%error, "a session has died; what it had becomes due again");
         }
     }

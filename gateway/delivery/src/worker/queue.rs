@@ -68,7 +68,7 @@ impl Queue {
     }
 
     /// Commits one command, however long that takes.
-    async fn execute_until_answered(&self, command: OutboundCommand) -> OutboundReply {
+    async fn execute_until_answered(&self, command: &OutboundCommand) -> OutboundReply {
         let mut pause = PAUSE_MIN;
         loop {
             match self.execute(command.clone(), COMMIT_PATIENCE).await {
@@ -129,7 +129,7 @@ impl Queue {
     }
 
     /// Tells a fact; whether the queue took it as it should.
-    pub(crate) async fn tell(&self, command: OutboundCommand) -> OutboundReply {
+    pub(crate) async fn tell(&self, command: &OutboundCommand) -> OutboundReply {
         let reply = self.execute_until_answered(command).await;
         if reply == OutboundReply::OutOfBounds {
             tracing::error!(group = %self.group, "the outbound queue refused a fact for its size: a fault of ours");

@@ -11,7 +11,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{group::Handle, queue::Queue};
+use super::{
+    group::Handle,
+    queue::Queue,
+    revival::{Task, revived},
+};
 use crate::{metric, worker::Core};
 
 /// Outcomes come in crowds; waiting this long for more makes one commit of them.
@@ -30,31 +34,71 @@ pub(crate) struct Fact {
     pub(crate) is_loud: bool,
 }
 
-/// Commits facts until nobody has any more.
-pub(crate) async fn run(core: Arc<Core>, handle: Arc<Handle>, queue: Queue, mut line: mpsc::Receiver<Fact>) {
-    while let Some(first) = line.recv().await {
-        let mut batch = vec![first];
+/// What a group's settler has: the line, and what of it is being committed.
+pub(crate) struct Settler {
+    handle: Arc<Handle>,
+    queue: Queue,
+    line: mpsc::Receiver<Fact>,
+    /// Kept until it is committed, also by who comes after one that died of it.
+    batch: Option<Batch>,
+}
+
+struct Batch {
+    command: OutboundCommand,
+    destinations: Vec<Arc<str>>,
+    is_loud: bool,
+}
+
+impl Settler {
+    pub(crate) const fn new(handle: Arc<Handle>, queue: Queue, line: mpsc::Receiver<Fact>) -> Self {
+        Self { handle, queue, line, batch: None }
+    }
+
+    /// Commits facts until nobody has any more.
+    pub(crate) async fn run(&mut self, core: &Core) {
+        loop {
+            if self.batch.is_none() {
+                let Some(batch) = self.gather().await else { return };
+                self.batch = Some(batch);
+            }
+            self.commit(core).await;
+        }
+    }
+
+    async fn gather(&mut self) -> Option<Batch> {
+        let first = self.line.recv().await?;
+        let mut facts = vec![first];
         let end = Instant::now() + GATHER;
-        while batch.len() < BATCH_MAX {
-            match timeout_at(end, line.recv()).await {
-                Ok(Some(fact)) => batch.push(fact),
+        while facts.len() < BATCH_MAX {
+            match timeout_at(end, self.line.recv()).await {
+                Ok(Some(fact)) => facts.push(fact),
                 Ok(None) | Err(_) => break,
             }
         }
-        commit(&core, &handle, &queue, batch).await;
+        let is_loud = facts.iter().any(|fact| fact.is_loud);
+        let (destinations, settlements): (Vec<_>, Vec<_>) =
+            facts.into_iter().map(|fact| (fact.destination, fact.settlement)).unzip();
+        settlements.iter().for_each(|settlement| metric::attempt(&settlement.tried));
+        Some(Batch { command: OutboundCommand::Settle(settlements), destinations, is_loud })
+    }
+
+    async fn commit(&mut self, core: &Core) {
+        if let Some(batch) = &self.batch {
+            self.queue.tell(&batch.command).await;
+        }
+        let Some(batch) = self.batch.take() else { return };
+        for destination in batch.destinations {
+            core.release(&self.handle, &destination, 1);
+        }
+        if batch.is_loud {
+            self.handle.wake();
+        }
     }
 }
 
-async fn commit(core: &Core, handle: &Handle, queue: &Queue, batch: Vec<Fact>) {
-    let is_loud = batch.iter().any(|fact| fact.is_loud);
-    let (destinations, settlements): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|fact| (fact.destination, fact.settlement)).unzip();
-    settlements.iter().for_each(|settlement| metric::attempt(&settlement.tried));
-    queue.tell(OutboundCommand::Settle(settlements)).await;
-    for destination in destinations {
-        core.release(handle, &destination, 1);
-    }
-    if is_loud {
-        handle.wake();
-    }
+/// Commits a group's facts until nobody has any more, whatever happens.
+pub(crate) async fn run(core: Arc<Core>, settler: Settler) {
+    let task = Task { name: "settler", group: settler.queue.group() };
+    let settler = tokio::sync::Mutex::new(settler);
+    revived(task, &core.shutdown, || async { settler.lock().await.run(&core).await }).await;
 }

@@ -3,7 +3,9 @@
 mod hosts;
 mod local;
 mod store;
+mod revival;
 mod world;
+mod timers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +31,7 @@ use self::{
     store::EngineStore,
     world::{Act, World},
 };
-use super::{Core, Parts, Worker, WorkerSettings};
+use super::{Clock, Core, Parts, Worker, WorkerSettings};
 use crate::report::ReportNames;
 
 const GROUP: GroupId = GroupId::new(1);
@@ -93,7 +95,16 @@ impl Fixture {
 
 fn start(store: &Arc<EngineStore>, world: &Arc<World>, settings: WorkerSettings) -> (DrainHandle, JoinHandle<()>) {
     let (drain, shutdown) = DrainHandle::new();
-    let clock = store.clock();
+    start_at(store, world, settings, store.clock())
+}
+
+/// A worker that goes by this clock.
+fn start_at(
+    store: &Arc<EngineStore>,
+    world: &Arc<World>,
+    settings: WorkerSettings,
+    clock: Clock,
+) -> (DrainHandle, JoinHandle<()>) {
     let names = ReportNames { hostname: "mail.example.org".to_owned() };
     let client = StoreClient::new(store.clone());
     let worker = Worker { parts: Parts { client, wire: world.clone(), settings, names, clock } };

@@ -20,7 +20,7 @@ use securanet_gateway::{
         account::AccountRef,
         content::{Ingested, NewMessage, Sealed},
         directory::{Cluster, DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
-        outbound::{OutboundCommand, OutboundReply},
+        outbound::{OutboundCommand, OutboundQuery, OutboundReply},
         policy,
         request::{Proposal, Topic},
     },
@@ -44,6 +44,8 @@ pub(super) struct EngineStore {
     written: Arc<Mutex<Vec<String>>>,
     content: Mutex<&'static [u8]>,
     slow_content: Mutex<Duration>,
+    /// Panics that are still to come.
+    panics: Mutex<Panics>,
     /// Content cannot be read.
     no_content: AtomicBool,
     /// Outcomes are committed.
@@ -51,6 +53,20 @@ pub(super) struct EngineStore {
     /// What addresses lead to, and policies, that are others than usual.
     resolutions: Mutex<BTreeMap<String, Resolution>>,
     policies: Mutex<BTreeMap<&'static str, &'static str>>,
+}
+
+/// How often the store panics at a question for what is due and at these commands.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Panics {
+    pub(super) due: u32,
+    pub(super) take: u32,
+    pub(super) settle: u32,
+}
+
+fn panic_if(left: &mut u32, at: &str) {
+    let panics = *left > 0;
+    *left = left.saturating_sub(1);
+    assert!(!panics, "a test's panic at {at}");
 }
 
 const SPACE: Space = Space { group: GROUP, generation: 0 };
@@ -78,11 +94,22 @@ impl EngineStore {
             written: Arc::default(),
             content: Mutex::new(MESSAGE),
             slow_content: Mutex::default(),
+            panics: Mutex::default(),
             no_content: AtomicBool::new(false),
             settling: AtomicBool::new(true),
             resolutions: Mutex::default(),
             policies: Mutex::default(),
         }
+    }
+
+    /// It panics so often from now on.
+    pub(super) fn set_panics(&self, panics: Panics) {
+        *self.panics.lock() = panics;
+    }
+
+    /// Panics that are still to come.
+    pub(super) fn panics(&self) -> Panics {
+        *self.panics.lock()
     }
 
     /// Whether content cannot be read.
@@ -222,6 +249,11 @@ impl Store for EngineStore {
     fn execute(&self, request: Execute) -> BoxFuture<'_, Result<Executed, StoreError>> {
         Box::pin(async move {
             self.check()?;
+            match &request.commands[..] {
+                [Command::Outbound(OutboundCommand::Take { .. })] => panic_if(&mut self.panics.lock().take, "taking"),
+                [Command::Outbound(OutboundCommand::Settle(_))] => panic_if(&mut self.panics.lock().settle, "settling"),
+                _ => {}
+            }
             let is_fact = |command: &Command| matches!(command, Command::Outbound(OutboundCommand::Settle(_)));
             if !self.settling.load(Ordering::SeqCst) && request.commands.iter().any(is_fact) {
                 return Err(StoreError::Busy);
@@ -233,6 +265,9 @@ impl Store for EngineStore {
     fn query(&self, group: GroupId, query: Query, _: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
         Box::pin(async move {
             self.check()?;
+            if matches!(query, Query::Outbound(OutboundQuery::Due { .. })) {
+                panic_if(&mut self.panics.lock().due, "looking");
+            }
             match query {
                 Query::Directory(query) if group == GroupId::DIRECTORY => Ok(Answer::Directory(self.directory(&query))),
                 query => Ok(securanet_engine::answer(&*self.group.lock(), SPACE, &query).unwrap()),

@@ -117,7 +117,9 @@ struct Opening<'a> {
 
 impl<'a> Opening<'a> {
     fn new(hop: &'a Hop, client: &'a Client, tcp: TcpStream, address: SocketAddr) -> Self {
-        let host = format!("{} [{}]:{}", hop.name, address.ip(), address.port());
+        let at = format!("[{}]:{}", address.ip(), address.port());
+        // A host that is given by its address has no other name.
+        let host = if hop.name.starts_with('[') { at } else { format!("{} {at}", hop.name) };
         let wire = Wire::new(Stream::Clear(tcp));
         Self { hop, client, host, wire, capabilities: Capabilities::default(), tls: None }
     }

@@ -93,7 +93,8 @@ pub(super) fn status_of(action: Action, last: Option<&Attempt>) -> (u8, u16, u16
 
 /// The name in `name [address]:port`, which is `[address]` for a host without one.
 fn host_name(host: &str) -> Option<&str> {
-    host.split(' ').next().filter(|name| !name.is_empty())
+    let name = host.split(' ').next().filter(|name| !name.is_empty())?;
+    Some(if name.starts_with('[') { name.split_inclusive(']').next()? } else { name })
 }
 
 /// RFC 3461 4.2 ORCPT as it is told: decoded, of its own type.

@@ -70,8 +70,8 @@ pub enum RouteFailure {
         /// Why.
         why: String,
     },
-    /// There is no such route any more, or the destination is no domain: our fault.
-    #[error("there is no route {0:?}")]
+    /// There is no such route here, or no way along it, or the destination is no domain: our fault.
+    #[error("{0}")]
     NoRoute(String),
 }
 
@@ -152,7 +152,12 @@ impl Router {
             Some(name) => self.routes.iter().find(|route| route.settings.name == name),
             None => self.routes.iter().find(|route| route.fits(destination, None)),
         };
-        let no_route = || RouteFailure::NoRoute(destination.to_owned());
+        let no_route = || {
+            RouteFailure::NoRoute(match named {
+                Some(name) => format!("no route {name:?} in this node's settings"),
+                None => format!("{destination:?} is neither a domain nor a route"),
+            })
+        };
         match route {
             Some(route) if !route.hosts.is_empty() => self.smarthosts(destination, route).await,
             _ if named.is_some() => Err(no_route()),
@@ -206,7 +211,7 @@ impl Router {
                 Err(dead @ DnsFailure::ResolverDead(_)) => return Err(dead.into()),
                 // A smarthost that does not exist is a fault of settings, not of the recipient's address.
                 Err(DnsFailure::NoSuchDomain(name) | DnsFailure::NoMailHost(name) | DnsFailure::NullMx(name)) => {
-                    failure = RouteFailure::NoRoute(format!("{destination} (its host {name} has no address)"));
+                    failure = RouteFailure::NoRoute(format!("{destination}: its host {name} has no address"));
                 }
                 Err(temporary) => failure = temporary.into(),
             }

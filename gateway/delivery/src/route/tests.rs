@@ -211,3 +211,17 @@ async fn routes_that_cannot_work_are_refused_with_their_name_and_the_remedy() {
     let unknown: Result<RouterSettings, _> = toml::from_str("[[routes]]\nname = \"x\"\nreceipient_domains = []");
     assert!(unknown.unwrap_err().to_string().contains("receipient_domains"));
 }
+
+#[tokio::test]
+async fn a_route_that_is_none_is_a_fault_of_ours_and_named() {
+    let (_server, router) = router(ROUTES, &[]).await;
+    for (destination, expected) in [
+        ("route:nowhere", "no route \"nowhere\" in this node's settings"),
+        ("route:strict", "no route \"strict\" in this node's settings"),
+        ("not a domain", "\"not a domain\" is neither a domain nor a route"),
+    ] {
+        let failure = router.route(destination, false).await.unwrap_err();
+        assert_eq!(failure.to_string(), expected);
+        assert!(matches!(failure.outcome(), Outcome::NotTried { .. }), "{failure}");
+    }
+}

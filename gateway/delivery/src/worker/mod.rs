@@ -288,7 +288,8 @@ impl Core {
         let now = Instant::now();
         let mut scheduler = self.scheduler.lock();
         for (name, load) in letters {
-            match scheduler.offer(now, &name, load) {
+            let insists = load.letter.recipients.iter().any(|taken| taken.out_of_turn);
+            match scheduler.offer(now, &name, load, insists) {
                 Offered::Waits => {}
                 Offered::Told(load, verdict) => told.push((load.letter, verdict)),
             }

@@ -191,10 +191,11 @@ impl<T, V: Clone> Scheduler<T, V> {
         self.in_hand[standing as usize] += count;
     }
 
-    /// Takes in what was taken from the queue; its recipients are claimed.
-    pub(crate) fn offer(&mut self, now: Instant, name: &Arc<str>, load: Load<T>) -> Offered<T, V> {
+    /// Takes in what was taken from the queue; its recipients are claimed. `insists`: what was found before is no reason
+    /// not to try.
+    pub(crate) fn offer(&mut self, now: Instant, name: &Arc<str>, load: Load<T>, insists: bool) -> Offered<T, V> {
         let destination = self.destination(now, name);
-        if let Some(verdict) = destination.verdict(now) {
+        if let Some(verdict) = destination.verdict(now).filter(|_| !insists) {
             return Offered::Told(load, verdict.clone());
         }
         destination.push(now, load);

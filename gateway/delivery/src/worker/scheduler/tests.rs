@@ -24,7 +24,7 @@ fn bring(scheduler: &mut Plain, now: Instant, destination: &str, letters: std::o
     for letter in letters {
         scheduler.claim(now, &destination, 1, false);
         let load = Load { letter, recipients: 1, is_bulk: false };
-        assert_eq!(scheduler.offer(now, &destination, load), Offered::Waits);
+        assert_eq!(scheduler.offer(now, &destination, load, false), Offered::Waits);
     }
 }
 
@@ -85,7 +85,7 @@ fn those_that_failed_last_get_a_quarter() {
     for number in 0..6 {
         let dead = name(&format!("dead{number}.example"));
         assert_eq!(scheduler.claim(now, &dead, 100, true), 5, "the window of one that failed");
-        scheduler.offer(now, &dead, Load { letter: number, recipients: 5, is_bulk: false });
+        scheduler.offer(now, &dead, Load { letter: number, recipients: 5, is_bulk: false }, false);
     }
     bring(&mut scheduler, now, "alive.example", 100..101);
     let started: Vec<String> = start_all(&mut scheduler, now).into_iter().map(|(name, _)| name).collect();
@@ -154,9 +154,12 @@ fn what_waits_for_an_unreachable_destination_is_told_and_so_is_what_comes() {
     assert_eq!(told.iter().map(|load| load.letter).collect::<Vec<_>>(), [1, 2]);
     let load = Load { letter: 9, recipients: 1, is_bulk: false };
     let soon = now + Duration::from_secs(59);
-    assert_eq!(scheduler.offer(soon, &dead, load.clone()), Offered::Told(load.clone(), "timed out"));
-    assert_eq!(scheduler.offer(now + Duration::from_secs(60), &dead, load), Offered::Waits, "no news any more");
+    assert_eq!(scheduler.offer(soon, &dead, load.clone(), false), Offered::Told(load.clone(), "timed out"));
+    let later = now + Duration::from_secs(60);
+    assert_eq!(scheduler.offer(later, &dead, load.clone(), false), Offered::Waits, "no news any more");
     assert_eq!(scheduler.sessions(), 0);
+    assert_eq!(scheduler.offer(soon, &dead, load, true), Offered::Waits, "an operator wants to see it tried");
+    assert!(scheduler.start(soon).is_some());
 }
 
 #[test]

@@ -52,5 +52,6 @@ fn take_one(change: &mut Change<'_, '_>, epoch: u64, place: Place) -> Result<Opt
     }
     let attempt = row.begin();
     change.move_to(place, &mut row, State::Taken { epoch }, false)?;
-    Ok(Some(Taken { place, attempt, recipient: row.to, last: row.last }))
+    let out_of_turn = row.resume.is_some();
+    Ok(Some(Taken { place, attempt, recipient: row.to, last: row.last, out_of_turn }))
 }

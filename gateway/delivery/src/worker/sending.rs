@@ -4,8 +4,8 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use securanet_gateway::model::{
-    StoreError,
-    outbound::{OutboundRecipient, Outcome},
+    Answer, Query, StoreError,
+    outbound::{OutboundAnswer, OutboundQuery, OutboundRecipient, Outcome, State},
 };
 use tokio::time::Instant;
 
@@ -66,7 +66,11 @@ impl Line {
                 return Carried::Left(letter, Verdict { host: Some(host), tls: Some(tls), ..verdict });
             }
             Some(Err(ContentFault::Store(error))) => {
-                letter.settle_all(began, &of_store(&error)).await;
+                let verdict = match self.was_given_up(&letter, &error).await {
+                    true => letter::not_tried(OUR_FAULT_SECONDS, "it was given up before it was sent"),
+                    false => of_store(&error),
+                };
+                letter.settle_all(began, &verdict).await;
                 return Carried::Settled(true);
             }
             None => {
@@ -104,6 +108,21 @@ impl Line {
         };
         let host = Host { is_reusable: talk.is_reusable(), whom: talk.whom() };
         self.settle(&host, letter, sent, began).await
+    }
+
+    /// An operator may end an item that is taken; its content goes with its last recipient, and nothing is wrong then.
+    async fn was_given_up(&self, letter: &Letter, error: &StoreError) -> bool {
+        if !matches!(error, StoreError::NotFound) {
+            return false;
+        }
+        let query = Query::Outbound(OutboundQuery::Item(letter.head.view.item));
+        match self.core.client.store().query(letter.handle.group, query, None).await {
+            Ok(Answer::Outbound(OutboundAnswer::Item(item))) => {
+                let has_ended = |state| matches!(state, State::Delivered | State::Failed | State::Cancelled);
+                item.is_none_or(|item| item.recipients.iter().all(|recipient| has_ended(recipient.state)))
+            }
+            _ => false,
+        }
     }
 
     async fn settle(&self, host: &Host, letter: Letter, sent: Sent, began: Instant) -> Carried {

@@ -118,3 +118,21 @@ async fn p4_what_a_lost_lease_had_in_flight_is_dropped_wherever_it_is() {
         fixture.stop().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cancelled_before_it_was_read_is_no_fault() {
+    let fixture = Fixture::new(World::new(|_| Act::Take));
+    fixture.store.set_slow_content(Duration::from_secs(3));
+    let item = fixture.accept(ann(), &["a@one.example"]).await;
+    sleep(Duration::from_secs(1)).await;
+    let places = vec![Place { item, position: 0 }];
+    let cancel = OutboundCommand::Operate { places, action: Action::Cancel };
+    assert_eq!(fixture.store.command(cancel).await, OutboundReply::Operated(vec![true]));
+    sleep(Duration::from_secs(30)).await;
+    let [recipient] = fixture.item(item).await.recipients.try_into().unwrap();
+    assert_eq!(recipient.state, State::Cancelled);
+    let [attempt] = recipient.history.as_slice() else { panic!("{recipient:?}") };
+    assert_eq!(attempt.answer, "it was given up before it was sent", "not that it cannot be read");
+    assert!(fixture.world.taken().is_empty());
+    fixture.stop().await;
+}

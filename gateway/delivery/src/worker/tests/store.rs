@@ -290,14 +290,19 @@ impl Store for EngineStore {
         Box::pin(async { Err(StoreError::NotFound) })
     }
 
-    fn open_outbound(&self, _: GroupId, _: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
-        Box::pin(async {
+    fn open_outbound(&self, group: GroupId, item: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
+        use securanet_gateway::model::outbound::{OutboundAnswer as Answered, OutboundQuery as Asked};
+        Box::pin(async move {
             self.check()?;
             if self.no_content.load(Ordering::SeqCst) {
                 return Err(StoreError::Unavailable("no replica has it".to_owned()));
             }
             let slow = *self.slow_content.lock();
             tokio::time::sleep(slow).await;
+            let asked = self.query(group, Query::Outbound(Asked::Content(item)), None).await?;
+            if matches!(asked, Answer::Outbound(Answered::Content(None))) {
+                return Err(StoreError::NotFound);
+            }
             Ok(Box::new(Fixed(*self.content.lock())) as Box<dyn Content>)
         })
     }

@@ -36,8 +36,9 @@ def paragraphs(path):
     return data.replace(b"\r", b"").split(b"\n\n")
 
 
-def prepare(path, octets):
-    """Writes at least that much text to the path, unless it is there already."""
+def prepare(path, octets, may_repeat=False):
+    """Writes at least that much text to the path, unless it is there already. Where nothing is deduplicated (messages whose
+    parts are all kept in their rows), the text may begin anew when the machine has no more of it."""
     if os.path.exists(path) and os.path.getsize(path) >= octets:
         return path
     files = sorted(candidates())
@@ -52,6 +53,12 @@ def prepare(path, octets):
                     written += out.write(paragraph + b"\n\n")
             if written >= octets:
                 break
+    if may_repeat and written:
+        with open(path + ".new", "rb") as first, open(path + ".new", "ab") as out:
+            # An odd stretch, so that bodies of one size are not cut alike.
+            while written < octets and (more := first.read(1_000_003)):
+                written += out.write(more)
+                out.flush()
     if written < octets:
         sys.exit(f"this machine's documentation has {written:,} octets of distinct text, the measurement wants {octets:,}: "
                  "ask for fewer messages, or install packages with documentation")

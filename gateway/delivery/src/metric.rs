@@ -15,6 +15,7 @@
 //! | `securanet_outbound_takeovers_total` | counter | ended leases whose recipients were made due again |
 //! | `securanet_outbound_leases_lost_total` | counter | leases that ended with recipients in hand: the store did not answer in time |
 //! | `securanet_outbound_reports_total` | counter: notice | senders told: `failure`, `delay`, `success` |
+//! | `securanet_outbound_double_bounces_total` | counter: outcome | reports of ours that could not be delivered, `dropped` or `postmaster` |
 //! | `securanet_outbound_probes_total` | counter: outcome | probes of destinations, `alive` or `dead` |
 //! | `securanet_outbound_died_total` | counter: task | tasks that died of a fault in our code and were begun again: `group`, `settler`, `timer`, `session` |
 //! | `securanet_outbound_tls_sessions_total` | counter: policy, result | sessions as TLS reports count them: policy `sts`, `tlsa`, `no-policy-found`; result `success` or as RFC 8460 4.3 names it |
@@ -46,6 +47,7 @@ const TAKEOVERS: &str = "securanet_outbound_takeovers_total";
 const LEASES_LOST: &str = "securanet_outbound_leases_lost_total";
 const REPORTS: &str = "securanet_outbound_reports_total";
 const PROBES: &str = "securanet_outbound_probes_total";
+const DOUBLE_BOUNCES: &str = "securanet_outbound_double_bounces_total";
 const UPLINK_DEAD: &str = "securanet_outbound_uplink_dead";
 const DIED: &str = "securanet_outbound_died_total";
 const TLS_SESSIONS: &str = "securanet_outbound_tls_sessions_total";
@@ -68,6 +70,7 @@ pub fn describe() {
     describe_counter!(LEASES_LOST, "leases of the outbound queue that ended with recipients in hand");
     describe_counter!(REPORTS, "reports to senders");
     describe_counter!(PROBES, "probes of destinations that could not be reached");
+    describe_counter!(DOUBLE_BOUNCES, "reports of ours that could not be delivered");
     describe_gauge!(UPLINK_DEAD, "1 while no destination answers and the uplink is taken for dead");
     describe_counter!(DIED, "tasks of outbound mail that died of a fault in our code and were begun again");
     describe_counter!(TLS_SESSIONS, "sessions with other servers by policy about TLS and result");
@@ -170,6 +173,10 @@ pub(crate) fn reported(notice: Notice) {
 }
 
 pub(crate) fn probed(alive: bool) {
+pub(crate) fn double_bounced(told: bool) {
+    counter!(DOUBLE_BOUNCES, "outcome" => if told { "postmaster" } else { "dropped" }).increment(1);
+}
+
     counter!(PROBES, "outcome" => if alive { "alive" } else { "dead" }).increment(1);
 }
 

@@ -587,7 +587,7 @@ pub struct OutboundDepth {
     pub oldest: Option<UnixMillis>,
     /// The earliest time at which anything of the group is due.
     pub next_due: Option<UnixMillis>,
-    /// Recipients failed of messages without a sender since the group exists: nobody was told (double bounces).
+    /// Recipients failed of messages without a sender since the group exists: no sender was told (double bounces).
     pub double_bounces: u64,
 }
 

@@ -111,6 +111,15 @@ pub const CATALOGUE: &[Policy] = &[
         about: "whether a SCRAM-SHA-256 verifier is kept beside the argon2id one when a password is set",
     },
     Policy {
+        key: "queue.double_bounce",
+        kind: Kind::Word(&["drop", "postmaster"]),
+        unit: "",
+        default: "drop",
+        per_domain: false,
+        per_account: false,
+        about: "a report of ours that cannot be delivered is counted and dropped, or the postmaster is told of it",
+    },
+    Policy {
         key: "queue.no_such_domain_retry_after",
         kind: Kind::Durations { count_min: 0, count_max: 32, seconds_max: RETRY_SECONDS_MAX },
         unit: "",

@@ -3,19 +3,21 @@
 //!
 //! A null sender is told nothing (RFC 5321 6.1), nor is one who said NOTIFY=NEVER or not this one (RFC 3461 4.1); the
 //! queue is told all the same, so that it stops asking. A sender of ours gets the report into the mailbox, any other by
-//! the outbound queue, with a null sender of its own. A sender of ours who is gone is told nothing more.
+//! the outbound queue, with a null sender of its own. A sender of ours who is gone is told nothing more. A report that
+//! itself cannot be delivered is dropped, or told to the postmaster where the policy `queue.double_bounce` says so.
 
 use securanet_gateway::{
     model::{
         Address, ReversePath, StoreError, TenantId,
         account::AccountRef,
-        content::Sealed,
+        content::{NewMessage, Sealed},
         delivery::{DeliverTo, FanOut, FanOutTarget},
         directory::{DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
         outbound::{
             Acceptance, EnvelopeOptions, ItemView, Notice, Notify, Origin, Outbound, OutboundCommand,
             OutboundRecipient, OutboundReply, Outcome, RecipientView, State,
         },
+        policy::Scope,
     },
     store::Content,
 };
@@ -28,6 +30,7 @@ use crate::{
 
 /// The tenant of reports to strangers, until there are several.
 const TENANT: TenantId = TenantId::new(1);
+const DOUBLE_BOUNCE: &str = "queue.double_bounce";
 /// Layout of a recipient's prefix inside its [`Sealed`]: the bytes as they are.
 const PREFIX_FORMAT: u8 = 1;
 
@@ -108,11 +111,20 @@ fn wants(recipient: &RecipientView, notice: Notice) -> bool {
 
 async fn tell(core: &Core, queue: &Queue, view: &ItemView, telling: Telling) -> Result<(), StoreError> {
     let Telling { notice, positions, aloud, .. } = telling;
-    let message = if aloud { compose(core, queue, view, &positions, notice).await? } else { None };
+    let message = match notice {
+        _ if aloud => compose(core, queue, view, &positions, notice).await?,
+        Notice::Failure if is_double_bounce(view) => for_postmaster(core, queue, view, &positions).await?,
+        _ => None,
+    };
     let is_told = message.is_some();
     let recipients = positions.len();
     let report = OutboundCommand::Report { item: view.item, notice, positions, message: message.map(Box::new) };
     match queue.tell(&report).await {
+        OutboundReply::Reported if notice == Notice::Failure && is_double_bounce(view) => {
+            metric::double_bounced(is_told);
+            tracing::warn!(group = %queue.group(), mail = view.trace_id, is_told, "a report could not be delivered");
+            Ok(())
+        }
         OutboundReply::Reported if is_told => {
             metric::reported(notice);
             tracing::info!(group = %queue.group(), mail = view.trace_id, ?notice, recipients, "the sender was told");
@@ -166,10 +178,7 @@ async fn compose(
         }
     };
     let Some(report) = Report::new(view, positions, notice, &core.names, core.now()) else { return Ok(None) };
-    let original = original(core, queue, view.item).await?;
-    let mut sink = core.client.store().put(tenant, Vec::new(), None).await?;
-    let written = report.write(original.as_deref(), &mut *sink).await?;
-    let message = sink.finish().await?.message;
+    let (message, written) = write(core, queue, (view.item, tenant), &report).await?;
     Ok(Some(match sender {
         Sender::Ours(accounts) => Acceptance {
             fan_out: Some(FanOut { message, sender: ReversePath::Null, targets: targets(&accounts, &view.sender) }),
@@ -178,6 +187,54 @@ async fn compose(
         Sender::Elsewhere(address) => Acceptance { fan_out: None, outbound: Some(outbound(message, address, written)) },
         Sender::Gone => return Ok(None),
     }))
+}
+
+async fn write(
+    core: &Core,
+    queue: &Queue,
+    (item, tenant): (u64, TenantId),
+    report: &Report<'_>,
+) -> Result<(NewMessage, Written), StoreError> {
+    let original = original(core, queue, item).await?;
+    let mut sink = core.client.store().put(tenant, Vec::new(), None).await?;
+    let written = report.write(original.as_deref(), &mut *sink).await?;
+    Ok((sink.finish().await?.message, written))
+}
+
+/// Whether this is a report of ours. What others sent with a null sender, or what came in for somebody here and went on,
+/// is nothing to tell the postmaster: so the notice cannot cause another, wherever the postmaster's mail goes.
+fn is_double_bounce(view: &ItemView) -> bool {
+    view.sender == ReversePath::Null && view.origin == Origin::Report
+}
+
+/// The notice of a report that could not be delivered, for the postmaster's mailbox; `None` where the policy is to drop it.
+async fn for_postmaster(
+    core: &Core,
+    queue: &Queue,
+    view: &ItemView,
+    positions: &[u32],
+) -> Result<Option<Acceptance>, StoreError> {
+    let policy = DirectoryQuery::Policy(DOUBLE_BOUNCE.to_owned(), Scope::Cluster);
+    match core.client.ask_directory(policy).await? {
+        DirectoryAnswer::Policy(Some((value, _))) if value == "postmaster" => {}
+        DirectoryAnswer::Policy(_) => return Ok(None),
+        other => return Err(StoreError::Internal(format!("policy {DOUBLE_BOUNCE} was answered with {other:?}"))),
+    }
+    let accounts = match core.client.ask_directory(DirectoryQuery::ResolvePostmaster).await? {
+        DirectoryAnswer::Resolution(Resolution::Local(accounts)) => accounts,
+        DirectoryAnswer::Resolution(_) => Vec::new(),
+        other => return Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
+    };
+    let postmaster = Address::parse(&format!("postmaster@{}", core.names.hostname));
+    let (Some(first), Ok(postmaster)) = (accounts.first(), postmaster) else {
+        tracing::warn!(mail = view.trace_id, "a report could not be delivered, and nobody is postmaster here");
+        return Ok(None);
+    };
+    let to = (core.now(), &postmaster);
+    let report = Report::to_postmaster(view, positions, Notice::Failure, &core.names, to);
+    let (message, _) = write(core, queue, (view.item, first.tenant), &report).await?;
+    let targets = targets(&accounts, &ReversePath::Address(postmaster));
+    Ok(Some(Acceptance { fan_out: Some(FanOut { message, sender: ReversePath::Null, targets }), outbound: None }))
 }
 
 /// The message that the report is about; none when it is damaged: the sender is told without it.
@@ -216,7 +273,7 @@ fn targets(accounts: &[LocalRecipient], address: &ReversePath) -> Vec<FanOutTarg
     targets
 }
 
-fn outbound(message: securanet_gateway::model::content::NewMessage, to: Address, written: Written) -> Outbound {
+fn outbound(message: NewMessage, to: Address, written: Written) -> Outbound {
     let recipient = OutboundRecipient {
         destination: to.domain().as_str().to_owned(),
         address: to,

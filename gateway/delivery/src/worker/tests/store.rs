@@ -215,6 +215,7 @@ impl EngineStore {
                 let value = value.or_else(|| policy::find(key).map(|policy| policy.default));
                 DirectoryAnswer::Policy(value.map(|value| (value.to_owned(), None)))
             }
+            DirectoryQuery::ResolvePostmaster => DirectoryAnswer::Resolution(Resolution::Local(vec![account()])),
             DirectoryQuery::DkimKeys(_) => DirectoryAnswer::DkimKeys(Vec::new()),
             DirectoryQuery::Resolve(address) if self.resolutions.lock().contains_key(&address.canonical()) => {
                 DirectoryAnswer::Resolution(self.resolutions.lock()[&address.canonical()].clone())

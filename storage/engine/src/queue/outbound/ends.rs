@@ -2,14 +2,15 @@
 //!
 //! RFC 3461 4.1: a failure is told when nothing was asked or FAILURE was; a delivery only when SUCCESS was, and then
 //! only if the remote did not take over that duty; a delay when nothing was asked or DELAY was. A null sender is
-//! never told anything: a failure of its mail is counted as a double bounce. What an operator cancelled is not told.
+//! never told anything: a failure of its mail is counted as a double bounce, and of a report of ours the worker is asked,
+//! who may tell the postmaster. What an operator cancelled is not told.
 //!
 //! The first end of an item that is to be told starts its timer, later ones do not move it: one report covers what
 //! ended within [`TELL_AFTER_MILLIS`], and none waits longer than that.
 
 use securanet_model::{
     ReversePath, UnixMillis,
-    outbound::{Notify, Place, State},
+    outbound::{Notify, Origin, Place, State},
 };
 
 use super::{
@@ -110,7 +111,11 @@ impl Change<'_, '_> {
         let at = self.clock.plus_millis(TELL_AFTER_MILLIS);
         let loaded = self.item_of(place)?;
         let has_sender = loaded.item.sender != ReversePath::Null;
-        let is_told = has_sender && ending.is_wanted(row.to.notify);
+        let is_told = if has_sender {
+            ending.is_wanted(row.to.notify)
+        } else {
+            ending == Ending::Failed && loaded.item.origin == Origin::Report
+        };
         if is_told {
             loaded.state.untold = loaded.state.untold.saturating_add(1);
             loaded.state.end_at.get_or_insert(at);

@@ -83,7 +83,9 @@ fn check(relay: &RelayGrant) -> Result<(), DirectoryRefusal> {
         return Err(DirectoryRefusal::Invalid(text.to_owned()));
     }
     if let Some(network) = relay.networks.iter().find(|network| network.is_everything()) {
-        let text = format!("{network} is everybody: a relay grant for it would make an open relay; name the devices' networks");
+        let text = format!(
+            "{network} is everybody: a relay grant for it would make an open relay; name the devices' networks"
+        );
         return Err(DirectoryRefusal::Invalid(text));
     }
     if relay.recipients_per_hour == 0 {

@@ -1,8 +1,8 @@
 //! The outbound queue: a log after which each of its tables has a row, and each line of its timeline.
 
 use securanet_model::outbound::{
-    Acceptance, Action, Attempt, DeliverBy, EnvelopeOptions, Notice, Notify, Origin, Outbound, OutboundCommand,
-    OutboundRecipient, Outcome, Place, Return, Schedule, Settlement, WorkerId,
+    Acceptance, Action, Attempt, DeliverBy, EnvelopeOptions, LOCAL_DESTINATION, Notice, Notify, Origin, Outbound,
+    OutboundCommand, OutboundRecipient, Outcome, Place, Return, Schedule, Settlement, WorkerId,
 };
 
 use super::*;
@@ -53,6 +53,8 @@ fn outbound() -> Vec<Command> {
     let all = Notify::On { success: true, failure: true, delay: true };
     let eight = (0..8).map(|nth| to(&format!("r{nth}@b{}.example", nth / 2), all)).collect();
     let mailing = (0..21).map(|nth| to(&format!("r{nth}@c.example"), Notify::Default)).collect();
+    let mut here = to("ann@a.example", all);
+    here.destination = LOCAL_DESTINATION.to_owned();
     let one = |origin| accept(vec![to("x@d.example", Notify::Never)], origin);
     let commands = vec![
         OutboundCommand::Lease { worker: WorkerId([1; 16]), epoch: None },
@@ -72,6 +74,7 @@ fn outbound() -> Vec<Command> {
         OutboundCommand::Operate { places: vec![place(2, 1)], action: Action::Reroute("route:x".to_owned()) },
         OutboundCommand::Operate { places: vec![place(1, 7)], action: Action::RetryNow },
         OutboundCommand::Operate { places: vec![place(3, 0)], action: Action::Cancel },
+        accept(vec![here], Origin::Local),
     ];
     commands.into_iter().map(Command::Outbound).collect()
 }

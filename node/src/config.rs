@@ -259,6 +259,8 @@ impl Config {
         let mut config = Self::parse(path, &text)?;
         config.resolve_paths(path.parent().unwrap_or(Path::new(".")));
         config.delivery.named(&config.hostname);
+        let serves_world = |listener: &&Listener| listener.protocol == Speaks::Smtp;
+        config.delivery.serves(config.listener.iter().filter(serves_world).map(|listener| listener.address.ip()));
         config.check(path)?;
         Ok(config)
     }

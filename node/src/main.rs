@@ -16,6 +16,7 @@ mod init;
 mod maildir;
 pub mod manual;
 mod nodeport;
+mod own_addresses;
 mod queue;
 mod replace;
 mod run;

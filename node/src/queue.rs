@@ -31,6 +31,32 @@ pub(crate) async fn trace(api: &AdminApi, message_id: &str, json: bool) -> Done 
     show(&api.rows(&format!("/v1/trace?message_id={}", escape(message_id))).await?, json)
 }
 
+/// `securanet trace --to`
+pub(crate) async fn trace_to(api: &AdminApi, message_id: &str, to: &str, json: bool) -> Done {
+    let answer = api.get(&format!("/v1/deliveries?message_id={}&to={}", escape(message_id), escape(to))).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+        return Ok(());
+    }
+    for found in answer["found"].as_array().into_iter().flatten() {
+        println!(
+            "in {} of {}, UID {}, since {}, {} bytes\n  from {} to {}\n  received {}",
+            text(&found["mailbox"]),
+            text(&found["account"]),
+            text(&found["uid"]),
+            time(found["saved_unix_millis"].as_u64()),
+            text(&found["size_bytes"]),
+            text(&found["return_path"]),
+            text(&found["delivered_to"]),
+            text(&found["received"]),
+        );
+    }
+    if answer["complete"] != json!(true) {
+        println!("not all messages were looked at: there may be more");
+    }
+    Ok(())
+}
+
 async fn list(api: &AdminApi, meant: &Meant, ended: bool, limit: usize, json: bool) -> Done {
     let mut items: Vec<Value> = Vec::new();
     let mut after: Option<String> = None;

@@ -116,6 +116,23 @@ fn a_stranger_who_asks_is_told_and_nobody_else() {
 }
 
 #[test]
+fn mail_that_went_into_a_mailbox_at_once_is_found_there() {
+    let server = Server::start(&["ann", "bob"]).unwrap();
+    let (ann, bob) = (address("ann"), address("bob"));
+    let mut smtp = Dialogue::smtp(server.address("smtp"), "EHLO").unwrap();
+    let message = "From: x@y.example\r\nMessage-ID: <here@y.example>\r\n\r\ntext\r\n";
+    smtp.deliver("s@y.example", &["ann"], message).unwrap();
+    for id in ["here@y.example", "<here@y.example>"] {
+        let told = server.cli(&["trace", id, "--to", &ann], "").unwrap();
+        for part in [&format!("in INBOX of {ann}, UID 1,"), "from <s@y.example> to ", "received from "] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+    let nowhere = server.cli(&["trace", "here@y.example", "--to", &bob], "").unwrap_err().to_string();
+    assert!(nowhere.contains("ask the log"), "{nowhere}");
+}
+
+#[test]
 fn rfc_4865_what_is_held_comes_not_before_its_time_and_survives_a_crash() {
     let mut server = Server::start(&["ann", "bob"]).unwrap();
     let bob = address("bob");

@@ -10,8 +10,8 @@ use utoipa::{
 };
 
 use crate::{
-    accounts, aliases, dkim, domains, explain, grants, held, lists, mailboxes, messages, node, passwords, policies,
-    queue, relays, scrub,
+    accounts, aliases, deliveries, dkim, domains, explain, grants, held, lists, mailboxes, messages, node, passwords,
+    policies, queue, relays, scrub,
 };
 
 #[derive(OpenApi)]
@@ -72,6 +72,7 @@ use crate::{
         queue::show,
         queue::operate,
         queue::trace,
+        deliveries::list,
         scrub::start,
         scrub::show,
         node::status,

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod border;
+mod deliveries;
 mod directory;
 mod dkim;
 mod explain;

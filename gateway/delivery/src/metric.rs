@@ -18,9 +18,6 @@
 //! | `securanet_outbound_double_bounces_total` | counter: outcome | reports of ours that could not be delivered, `dropped` or `postmaster` |
 //! | `securanet_outbound_probes_total` | counter: outcome | probes of destinations, `alive` or `dead` |
 //! | `securanet_outbound_died_total` | counter: task | tasks that died of a fault in our code and were begun again: `group`, `settler`, `timer`, `session` |
-//! | `securanet_outbound_tls_sessions_total` | counter: policy, result | sessions as TLS reports count them: policy `sts`, `tlsa`, `no-policy-found`; result `success` or as RFC 8460 4.3 names it |
-//! | `securanet_outbound_tls_reports_total` | counter: outcome | TLS reports, `sent` or `failed` to be |
-//! | `securanet_outbound_tls_uncounted_total` | counter | sessions with too many domains in a minute to be counted for reports |
 //! | `securanet_outbound_uplink_dead` | gauge | 1: no destination answers, our own uplink is taken for dead |
 
 use std::{fmt::Debug, time::Duration};
@@ -46,13 +43,10 @@ const NO_ROUTE: &str = "securanet_outbound_no_route_total";
 const TAKEOVERS: &str = "securanet_outbound_takeovers_total";
 const LEASES_LOST: &str = "securanet_outbound_leases_lost_total";
 const REPORTS: &str = "securanet_outbound_reports_total";
-const PROBES: &str = "securanet_outbound_probes_total";
 const DOUBLE_BOUNCES: &str = "securanet_outbound_double_bounces_total";
-const UPLINK_DEAD: &str = "securanet_outbound_uplink_dead";
+const PROBES: &str = "securanet_outbound_probes_total";
 const DIED: &str = "securanet_outbound_died_total";
-const TLS_SESSIONS: &str = "securanet_outbound_tls_sessions_total";
-const TLS_REPORTS: &str = "securanet_outbound_tls_reports_total";
-const TLS_UNCOUNTED: &str = "securanet_outbound_tls_uncounted_total";
+const UPLINK_DEAD: &str = "securanet_outbound_uplink_dead";
 
 /// Tells the recorder what each metric means; called once, after the recorder is installed.
 pub fn describe() {
@@ -69,13 +63,10 @@ pub fn describe() {
     describe_counter!(TAKEOVERS, "ended leases of the outbound queue that were taken over");
     describe_counter!(LEASES_LOST, "leases of the outbound queue that ended with recipients in hand");
     describe_counter!(REPORTS, "reports to senders");
-    describe_counter!(PROBES, "probes of destinations that could not be reached");
     describe_counter!(DOUBLE_BOUNCES, "reports of ours that could not be delivered");
-    describe_gauge!(UPLINK_DEAD, "1 while no destination answers and the uplink is taken for dead");
+    describe_counter!(PROBES, "probes of destinations that could not be reached");
     describe_counter!(DIED, "tasks of outbound mail that died of a fault in our code and were begun again");
-    describe_counter!(TLS_SESSIONS, "sessions with other servers by policy about TLS and result");
-    describe_counter!(TLS_REPORTS, "reports about TLS to other domains");
-    describe_counter!(TLS_UNCOUNTED, "sessions that were not counted for reports about TLS");
+    describe_gauge!(UPLINK_DEAD, "1 while no destination answers and the uplink is taken for dead");
     gauge!(UPLINK_DEAD).set(0.0);
 }
 
@@ -172,18 +163,18 @@ pub(crate) fn reported(notice: Notice) {
     counter!(REPORTS, "notice" => lower(notice)).increment(1);
 }
 
-pub(crate) fn probed(alive: bool) {
 pub(crate) fn double_bounced(told: bool) {
     counter!(DOUBLE_BOUNCES, "outcome" => if told { "postmaster" } else { "dropped" }).increment(1);
 }
 
+pub(crate) fn probed(alive: bool) {
     counter!(PROBES, "outcome" => if alive { "alive" } else { "dead" }).increment(1);
 }
 
-pub(crate) fn uplink_dead(dead: bool) {
 pub(crate) fn died(task: &'static str) {
     counter!(DIED, "task" => task).increment(1);
 }
 
+pub(crate) fn uplink_dead(dead: bool) {
     gauge!(UPLINK_DEAD).set(if dead { 1.0 } else { 0.0 });
 }

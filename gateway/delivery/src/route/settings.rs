@@ -8,6 +8,8 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::times::TimesSettings;
+
 /// Routes, and what is ours.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -108,6 +110,9 @@ pub struct RouteSettings {
     /// What we call ourselves in EHLO.
     #[serde(default)]
     pub helo_name: Option<String>,
+    /// When what waits for it is tried again.
+    #[serde(default)]
+    pub queue: TimesSettings,
 }
 
 /// What TLS a route demands.

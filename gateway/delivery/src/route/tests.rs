@@ -1,6 +1,6 @@
 //! Routes and the DNS together: a table of who is sent where.
 
-use securanet_gateway::model::{Address, ReversePath};
+use securanet_gateway::model::{Address, ReversePath, outbound::Schedule};
 
 use super::*;
 use crate::dns::{
@@ -224,4 +224,31 @@ async fn a_route_that_is_none_is_a_fault_of_ours_and_named() {
         assert_eq!(failure.to_string(), expected);
         assert!(matches!(failure.outcome(), Outcome::NotTried { .. }), "{failure}");
     }
+}
+
+#[tokio::test]
+async fn a_route_may_have_times_of_its_own() {
+    let routes = r#"
+[[routes]]
+name = "patient"
+recipient_domains = ["slow.test"]
+queue = { retry_after = "1d,1d" }
+[[routes]]
+name = "boss"
+senders = ["boss@example.org"]
+hosts = ["smart.test"]
+queue = { retry_after = "1m", warn_after = "5m" }
+"#;
+    let (_server, router) = router(routes, &[]).await;
+    let policies = Schedule { retry_after: vec![1], no_such_domain_retry_after: vec![2], warn_after: 3 };
+    let times = |destination: &str| {
+        router.times(destination).map(|times| times.over(&policies)).map(|times| (times.retry_after, times.warn_after))
+    };
+    assert_eq!(times("slow.test"), Some((vec![86_400, 86_400], 3)), "by recipient domain");
+    assert_eq!(times("route:boss"), Some((vec![60], 300)), "by sender");
+    assert_eq!(times("else.test"), None);
+    let dns = Dns::new(&settings(&[&Server::start().await])).unwrap();
+    let wrong = routes.replace("1d,1d", "40d");
+    let refused = Router::new(toml::from_str(&wrong).unwrap(), dns, Policies::default()).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("patient") && refused.to_string().contains("queue.retry_after"), "{refused}");
 }

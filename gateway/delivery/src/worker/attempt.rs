@@ -222,6 +222,9 @@ impl Line {
 
     async fn no_route(&self, letter: Letter, failure: &RouteFailure, began: Instant) -> After {
         metric::no_route(failure);
+        if let RouteFailure::NoRoute(why) = failure {
+            tracing::error!(destination = %self.name, why, "mail waits for a route that this node does not have");
+        }
         let verdict = letter::ours(failure.outcome(), failure.status(), failure.to_string());
         letter.settle_all(began, &verdict).await;
         After::End(SessionEnd::Told, verdict)

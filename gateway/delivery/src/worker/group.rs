@@ -322,6 +322,11 @@ impl Group {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// A route's times go before those of the sender's policies.
+    fn schedule(&self, destination: &str, policies: &Arc<Schedule>) -> Arc<Schedule> {
+        self.core.wire.times(destination).map_or_else(|| policies.clone(), |times| Arc::new(times.over(policies)))
+    }
+
     /// Hands what was taken to the scheduler, recipients of one item and destination together.
     async fn offer(
         &self,
@@ -351,7 +356,7 @@ impl Group {
                     facts: self.facts.clone(),
                     lease: lease.clone(),
                     head: known.head.clone(),
-                    schedule: known.schedule.clone(),
+                    schedule: self.schedule(&destination, &known.schedule),
                     destination: destination.clone(),
                     recipients: Vec::new(),
                 };

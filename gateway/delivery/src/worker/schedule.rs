@@ -1,4 +1,5 @@
-//! Which schedule of retries holds for a message: policies of its account, its domain, the cluster.
+//! Which schedule of retries holds for a message: policies of its account, its domain, the cluster. What a route of this
+//! node says goes before them ([`crate::route::Times`]).
 //!
 //! Answers are remembered until the directory changes, and not longer than a minute: a change is told by the store's
 //! watch, and a watch may come from a replica that lags.

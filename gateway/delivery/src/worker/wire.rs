@@ -11,13 +11,16 @@ use super::gate::Gate;
 use crate::{
     client::{Client, Envelope, Octets, OpenFailure, Sent, Session},
     outgoing::Path,
-    route::{Hop, RouteFailure, Router},
+    route::{Hop, RouteFailure, Router, Times},
 };
 
 /// The world.
 pub(crate) trait Wire: Send + Sync + 'static {
     /// What mail for a recipient waits with.
     fn destination_of(&self, sender: &ReversePath, recipient: &Address) -> String;
+
+    /// When mail for a destination is tried again, where its route says something about that.
+    fn times(&self, destination: &str) -> Option<Times>;
 
     /// The hosts of a destination, in the order in which they are tried. `fresh`: no remembered absence is good enough.
     fn route<'a>(&'a self, destination: &'a str, fresh: bool) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>>;
@@ -67,6 +70,10 @@ impl Internet {
 impl Wire for Internet {
     fn destination_of(&self, sender: &ReversePath, recipient: &Address) -> String {
         self.router.destination_of(sender, recipient)
+    }
+
+    fn times(&self, destination: &str) -> Option<Times> {
+        self.router.times(destination)
     }
 
     fn route<'a>(&'a self, destination: &'a str, fresh: bool) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>> {

@@ -136,3 +136,14 @@ async fn what_is_cancelled_before_it_was_read_is_no_fault() {
     assert!(fixture.world.taken().is_empty());
     fixture.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_died_meanwhile_is_replaced_without_a_word() {
+    let fixture = Fixture::new(World::new(|_| Act::TakeThenDie));
+    for letter in 0..3 {
+        let item = fixture.accept(ann(), &[&format!("a{letter}@one.example")]).await;
+        let view = fixture.ended(item).await;
+        assert_eq!(outcomes(&view), [Outcome::Delivered { notifies: false }]);
+    }
+    fixture.stop().await;
+}

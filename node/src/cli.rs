@@ -50,6 +50,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Reports about TLS to other domains.
+    TlsReport {
+        /// What with them.
+        #[command(subcommand)]
+        action: TlsReport,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
     /// Accounts.
     Account {
         /// What with them.
@@ -140,14 +149,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Show the life of a message that left or is to leave: each recipient and each attempt. With `--to`: where it is
-    /// in mailboxes here, and how it came.
+    /// Show the life of a message that left or is to leave: each recipient and each attempt.
     Trace {
         /// Its Message-ID, with or without angle brackets, or its id in the logs, which reports name.
         message_id: String,
-        /// Look in the mailboxes that this address leads to, instead of in the queue.
-        #[arg(long)]
-        to: Option<String>,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -244,6 +249,26 @@ pub(crate) enum Domain {
     Remove {
         /// Its name.
         name: String,
+    },
+}
+
+/// With reports about TLS (RFC 8460).
+#[derive(Debug, Subcommand)]
+pub(crate) enum TlsReport {
+    /// List the domains that a day has reports to; a day is kept for a week.
+    List {
+        /// The day, UTC: 2026-11-22.
+        #[arg(long)]
+        day: String,
+    },
+    /// Send a day's reports within a minute, whether they were sent before or not.
+    Send {
+        /// The day, UTC: 2026-11-22.
+        #[arg(long)]
+        day: String,
+        /// To this domain alone.
+        #[arg(long)]
+        domain: Option<String>,
     },
 }
 

@@ -16,12 +16,12 @@ mod init;
 mod maildir;
 pub mod manual;
 mod nodeport;
-mod own_addresses;
 mod queue;
 mod replace;
 mod run;
 mod sending;
 mod telemetry;
+mod tls_report;
 mod transfer;
 
 use std::process::ExitCode;
@@ -76,6 +76,9 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         }
         Command::Demo(demo) => demo::demo(&demo.directory, demo.send).await,
         Command::Domain { action, target } => commands::domain(&AdminApi::of_node(&target.config)?, action).await,
+        Command::TlsReport { action, target } => {
+            tls_report::tls_report(&AdminApi::of_node(&target.config)?, action).await
+        }
         Command::Dkim { action, target } => dkim::dkim(&AdminApi::of_node(&target.config)?, action).await,
         Command::Account { action, target } => commands::account(&AdminApi::of_node(&target.config)?, action).await,
         Command::Alias { action, target } => commands::alias(&AdminApi::of_node(&target.config)?, action).await,

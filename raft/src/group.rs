@@ -315,6 +315,8 @@ fn reads_much(query: &Query) -> bool {
                 | DirectoryQuery::Aliases(_)
                 | DirectoryQuery::Lists(_)
                 | DirectoryQuery::Policies
+                | DirectoryQuery::TlsReportsDue { .. }
+                | DirectoryQuery::TlsReportDomains { .. }
         ),
         Query::Queue(query) => matches!(query, QueueQuery::Pending { .. } | QueueQuery::Held { .. }),
         Query::BlobsReachable(blobs) => blobs.len() > INLINE_ROWS_MAX as usize,

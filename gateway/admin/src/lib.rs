@@ -14,7 +14,6 @@
 
 mod accounts;
 mod aliases;
-mod deliveries;
 mod description;
 mod dkim;
 mod domains;
@@ -39,6 +38,7 @@ mod scrub;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod tls_reports;
 mod token;
 
 use std::{sync::Arc, time::Duration};
@@ -89,7 +89,6 @@ pub fn router(client: StoreClient, node: Arc<dyn Node>, token: Token) -> Router 
         .route("/held/{id}/release", post(held::release))
         .route("/queue/{id}", get(queue::show))
         .route("/trace", get(queue::trace))
-        .route("/deliveries", get(deliveries::list))
         .route("/status", get(node::status))
         .layer(DefaultBodyLimit::max(JSON_OCTETS_MAX))
         .layer(middleware::from_fn(guard::deadline))
@@ -119,6 +118,7 @@ fn domain_routes() -> Router<Api> {
         .route("/lists/{address}", get(lists::show).put(lists::put).delete(lists::remove))
         .route("/relays", get(relays::list))
         .route("/relays/{name}", put(relays::put).delete(relays::remove))
+        .route("/tls-reports/{day}", get(tls_reports::list).post(tls_reports::send))
         .route("/policies", get(policies::list))
         .route("/policies/explain", get(explain::show))
         .route("/policies/{key}", get(policies::show).put(policies::set))

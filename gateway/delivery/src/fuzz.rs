@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use crate::{
     client::{Capabilities, reply::Reply},
     tls::sts::StsPolicy,
+    tls_report::endpoints,
 };
 
 /// Replies of a server: whole and octet by octet they read the same, and each takes octets away.
@@ -51,6 +52,14 @@ pub fn fuzz_sts_policy(data: &[u8]) {
     assert_eq!(StsPolicy::parse(policy.text().as_bytes()), Some(policy), "a policy survives being written");
 }
 
+/// TXT records that ask for TLS reports: what is read can be written and read again.
+pub fn fuzz_tls_report_record(data: &[u8]) {
+    for (uri, _) in endpoints(&[data.to_vec()]) {
+        let again = endpoints(&[format!("v=TLSRPTv1; rua={uri}").into_bytes()]);
+        assert_eq!(again.len(), 1, "{uri:?} is read again");
+    }
+}
+
 /// What is found in a message, and what leaves then: the same however it is split, whole lines, ASCII where the next
 /// host takes no more.
 pub fn fuzz_outgoing(data: &[u8]) {
@@ -75,6 +84,7 @@ mod tests {
         b"250-mx.example.org greets you\r\n250-SIZE 1000\r\n250-AUTH PLAIN LOGIN\r\n250 DSN\r\n",
         b"220 ready\r\n250 2.1.0 ok\r\n550 5.1.1 no such mailbox\r\n354 go on\r\n250 2.0.0 queued as 1\r\n",
         b"421-4.3.2 closing\r\n421 4.3.2 now\r\n",
+        b"v=TLSRPTv1; rua=mailto:a%2Bb@example.com, https://h.example:8443/v1?x=y",
         b"version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.example.net\r\nmax_age: 604800\r\n",
     ];
 
@@ -111,5 +121,10 @@ mod tests {
     #[test]
     fn policies_of_any_shape_are_read_or_refused() {
         mutated(4000, fuzz_sts_policy);
+    }
+
+    #[test]
+    fn records_that_ask_for_reports_are_read_or_refused() {
+        mutated(4000, fuzz_tls_report_record);
     }
 }

@@ -14,4 +14,5 @@ pub mod report;
 pub mod route;
 pub mod settings;
 pub mod tls;
+pub mod tls_report;
 pub mod worker;

@@ -18,6 +18,9 @@
 //! | `securanet_outbound_double_bounces_total` | counter: outcome | reports of ours that could not be delivered, `dropped` or `postmaster` |
 //! | `securanet_outbound_probes_total` | counter: outcome | probes of destinations, `alive` or `dead` |
 //! | `securanet_outbound_died_total` | counter: task | tasks that died of a fault in our code and were begun again: `group`, `settler`, `timer`, `session` |
+//! | `securanet_outbound_tls_sessions_total` | counter: policy, result | sessions as TLS reports count them: policy `sts`, `tlsa`, `no-policy-found`; result `success` or as RFC 8460 4.3 names it |
+//! | `securanet_outbound_tls_reports_total` | counter: outcome | TLS reports, `sent` or `failed` to be |
+//! | `securanet_outbound_tls_uncounted_total` | counter | sessions with too many domains in a minute to be counted for reports |
 //! | `securanet_outbound_uplink_dead` | gauge | 1: no destination answers, our own uplink is taken for dead |
 
 use std::{fmt::Debug, time::Duration};
@@ -26,6 +29,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use securanet_gateway::model::{
     GroupId, UnixMillis,
     outbound::{Attempt, Notice, OutboundDepth, Outcome},
+    tls_report::{TlsPolicyKind, TlsResult},
 };
 
 use crate::{dns::DnsFailure, route::RouteFailure};
@@ -46,6 +50,9 @@ const REPORTS: &str = "securanet_outbound_reports_total";
 const DOUBLE_BOUNCES: &str = "securanet_outbound_double_bounces_total";
 const PROBES: &str = "securanet_outbound_probes_total";
 const DIED: &str = "securanet_outbound_died_total";
+const TLS_SESSIONS: &str = "securanet_outbound_tls_sessions_total";
+const TLS_REPORTS: &str = "securanet_outbound_tls_reports_total";
+const TLS_UNCOUNTED: &str = "securanet_outbound_tls_uncounted_total";
 const UPLINK_DEAD: &str = "securanet_outbound_uplink_dead";
 
 /// Tells the recorder what each metric means; called once, after the recorder is installed.
@@ -66,6 +73,9 @@ pub fn describe() {
     describe_counter!(DOUBLE_BOUNCES, "reports of ours that could not be delivered");
     describe_counter!(PROBES, "probes of destinations that could not be reached");
     describe_counter!(DIED, "tasks of outbound mail that died of a fault in our code and were begun again");
+    describe_counter!(TLS_SESSIONS, "sessions with other servers by policy about TLS and result");
+    describe_counter!(TLS_REPORTS, "reports about TLS to other domains");
+    describe_counter!(TLS_UNCOUNTED, "sessions that were not counted for reports about TLS");
     describe_gauge!(UPLINK_DEAD, "1 while no destination answers and the uplink is taken for dead");
     gauge!(UPLINK_DEAD).set(0.0);
 }
@@ -177,4 +187,17 @@ pub(crate) fn died(task: &'static str) {
 
 pub(crate) fn uplink_dead(dead: bool) {
     gauge!(UPLINK_DEAD).set(if dead { 1.0 } else { 0.0 });
+}
+
+pub(crate) fn tls_session(policy: TlsPolicyKind, failed: Option<TlsResult>) {
+    let result = failed.map_or("success", TlsResult::name);
+    counter!(TLS_SESSIONS, "policy" => policy.name(), "result" => result).increment(1);
+}
+
+pub(crate) fn tls_report(outcome: &'static str) {
+    counter!(TLS_REPORTS, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn tls_not_counted() {
+    counter!(TLS_UNCOUNTED).increment(1);
 }

@@ -6,6 +6,7 @@
 
 mod outbound;
 mod sts;
+mod tls_reports;
 
 use securanet_model::{
     AccountId, Address, BlobId, Command, DomainId, DomainName, Epoch, Flags, GroupId, KeyedHash, Keyword, MailboxId,

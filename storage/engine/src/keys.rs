@@ -81,6 +81,12 @@ pub enum Table {
     StsPolicyByEnd = 0x22,
     /// No field: how many of them there are and how long their texts are together.
     StsCounters = 0x23,
+    /// `day u32 | domain text`: what was counted of TLS towards a foreign domain, and how far reporting it has come.
+    TlsReport = 0x24,
+    /// `due u64 | day u32 | domain text`: empty; those that are to be sent.
+    TlsReportDue = 0x25,
+    /// `day u32`: how many of them a day has.
+    TlsDay = 0x26,
 
     // ---- Queue and fan-in: queue/, fanin.rs.
     /// No field: the next item's number and the depths.

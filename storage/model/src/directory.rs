@@ -8,6 +8,7 @@ use crate::{
     policy::{PolicyError, Scope},
     sending::{Grant, RelayGrant, SenderRight},
     sts::StsPolicyRow,
+    tls_report::{TlsCounts, TlsReport},
 };
 
 /// Sums allowed to an account or a domain; `None` is no limit.
@@ -295,6 +296,38 @@ pub enum DirectoryCommand {
     /// Keeps the MTA-STS policy of a foreign domain in place of one that was fetched earlier. Nobody who watches the
     /// directory is woken.
     PutStsPolicy(StsPolicyRow),
+    /// Adds what a gateway counted of TLS towards foreign domains; at most
+    /// [`crate::tls_report::TLS_COMMAND_DOMAINS_MAX`]. Days that are long over are dropped. Nobody is woken.
+    CountTls(Vec<TlsCounts>),
+    /// Takes a report that is due, to send it within ten minutes; refused when it is not due. Nobody is woken.
+    TakeTlsReport {
+        /// Of which day.
+        day: u32,
+        /// To whom.
+        domain: DomainName,
+        /// Who takes it.
+        by: [u8; 16],
+    },
+    /// Says what became of a report that was taken; refused when another has taken it since. Nobody is woken.
+    SettleTlsReport {
+        /// Of which day.
+        day: u32,
+        /// To whom.
+        domain: DomainName,
+        /// Who took it.
+        by: [u8; 16],
+        /// Where it has arrived.
+        done: Vec<String>,
+        /// In how many seconds the rest is tried again; `None`: that is over.
+        again_after: Option<u32>,
+    },
+    /// Makes reports due now, sent before or not; at most [`crate::tls_report::TLS_COMMAND_DOMAINS_MAX`].
+    SendTlsReports {
+        /// Of which day.
+        day: u32,
+        /// To whom.
+        domains: Vec<DomainName>,
+    },
 }
 
 /// What a change of the directory answers.
@@ -413,6 +446,29 @@ pub enum DirectoryQuery {
     DkimKeys(DomainName),
     /// The MTA-STS policy of a foreign domain that was fetched last; it may have ended.
     StsPolicy(DomainName),
+    /// One report about TLS.
+    TlsReport {
+        /// Of which day.
+        day: u32,
+        /// To whom.
+        domain: DomainName,
+    },
+    /// Reports about TLS that are due, longest due first.
+    TlsReportsDue {
+        /// The asker's clock.
+        now: UnixMillis,
+        /// At most this many (1 to 1,000).
+        rows_max: u32,
+    },
+    /// The domains that a day has reports to, sorted.
+    TlsReportDomains {
+        /// Which day.
+        day: u32,
+        /// The last one of the page before.
+        after: Option<DomainName>,
+        /// At most this many (1 to 1,000).
+        rows_max: u32,
+    },
 }
 
 /// One mailbox owner that an address leads to.
@@ -504,4 +560,10 @@ pub enum DirectoryAnswer {
     DkimKeys(Vec<DkimKey>),
     /// To `StsPolicy`.
     StsPolicy(Option<StsPolicyRow>),
+    /// To `TlsReport`.
+    TlsReport(Option<Box<TlsReport>>),
+    /// To `TlsReportsDue`: days and domains.
+    TlsReportsDue(Vec<(u32, DomainName)>),
+    /// To `TlsReportDomains`.
+    TlsReportDomains(Vec<DomainName>),
 }

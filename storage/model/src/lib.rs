@@ -25,6 +25,7 @@ pub mod sending;
 pub mod sts;
 pub mod summary;
 pub mod time;
+pub mod tls_report;
 
 pub use address::{Address, AddressError, DomainName, LiteralAddress, ReversePath};
 pub use ids::*;

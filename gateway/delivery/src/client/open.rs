@@ -4,9 +4,9 @@
 //! host may do better. A greeting of 5xx too (RFC 5321 3.1 lets a host refuse all mail so, but it may be one of
 //! several).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use securanet_gateway::model::outbound::Outcome;
+use securanet_gateway::model::{outbound::Outcome, tls_report::TlsResult};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
@@ -19,7 +19,11 @@ use super::{
     settings::Timeouts,
     wire::{Stream, Wire, WireError},
 };
-use crate::route::{Hop, TlsDemand};
+use crate::{
+    route::{Hop, TlsDemand},
+    tls::{Secured, tls_error},
+    tls_report::{self, result_of},
+};
 
 /// A host with many addresses is given up after so many that were connected to and did not serve.
 const ADDRESSES_SPOKEN_MAX: usize = 4;
@@ -94,7 +98,7 @@ async fn converse(hop: &Hop, client: &Client, tcp: TcpStream, address: SocketAdd
         Err(failed) if matches!(failed.stage, Stage::StartTls | Stage::Handshake) => failed,
         ended => return ended,
     };
-    if hop.tls != TlsDemand::Opportunistic || hop.implicit_tls {
+    if hop.tls.is_demanded() || hop.implicit_tls {
         return Err(failed);
     }
     tracing::info!(host = failed.host, why = failed.answer, "TLS failed, going on in plaintext");
@@ -113,6 +117,8 @@ struct Opening<'a> {
     capabilities: Capabilities,
     /// Version, cipher and what was checked, under TLS.
     tls: Option<String>,
+    /// Our end and the server's.
+    ends: (Option<IpAddr>, Option<IpAddr>),
 }
 
 impl<'a> Opening<'a> {
@@ -120,8 +126,9 @@ impl<'a> Opening<'a> {
         let at = format!("[{}]:{}", address.ip(), address.port());
         // A host that is given by its address has no other name.
         let host = if hop.name.starts_with('[') { at } else { format!("{} {at}", hop.name) };
+        let ends = (tcp.local_addr().ok().map(|local| local.ip()), Some(address.ip()));
         let wire = Wire::new(Stream::Clear(tcp));
-        Self { hop, client, host, wire, capabilities: Capabilities::default(), tls: None }
+        Self { hop, client, host, wire, capabilities: Capabilities::default(), tls: None, ends }
     }
 
     fn timeouts(&self) -> &'a Timeouts {
@@ -140,6 +147,7 @@ impl<'a> Opening<'a> {
                 self = self.start_tls().await?;
             } else {
                 why_no_tls = "not offered";
+                count(self.hop, self.ends, Err((TlsResult::StartTlsNotSupported, why_no_tls)));
             }
         }
         if self.tls.is_none() && self.hop.tls.is_demanded() {
@@ -183,6 +191,8 @@ impl<'a> Opening<'a> {
     async fn start_tls(mut self) -> Result<Self, OpenFailure> {
         let reply = self.say("STARTTLS\r\n", Stage::StartTls).await?;
         if reply.code() != 220 {
+            let answer = reply.text(ANSWER_OCTETS_MAX);
+            count(self.hop, self.ends, Err((TlsResult::StartTlsNotSupported, &answer)));
             let ending = Ending::temporary(&reply, Outcome::TemporaryTls, (7, 4));
             return Err(self.failure(Stage::StartTls, ending));
         }
@@ -207,15 +217,24 @@ impl<'a> Opening<'a> {
         let connected = timeout(timeouts.tls, handshake).await;
         let took_too_long = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long");
         match connected.map_err(took_too_long).and_then(|connected| connected) {
-            Ok((stream, info)) => Ok(Self {
-                wire: Wire::new(Stream::Tls(Box::new(stream))),
-                tls: Some(info),
-                capabilities: Capabilities::default(),
-                hop: self.hop,
-                client: self.client,
-                host: self.host,
-            }),
-            Err(error) => Err(failure(&self.host, (4, 7, 5), format!("the TLS handshake failed: {error}"))),
+            Ok(Secured { stream, info, fault }) => {
+                let fault = fault.map(|error| (result_of(&error), error.to_string()));
+                count(self.hop, self.ends, fault.as_ref().map_or(Ok(()), |(result, why)| Err((*result, why))));
+                Ok(Self {
+                    wire: Wire::new(Stream::Tls(Box::new(stream))),
+                    tls: Some(info),
+                    capabilities: Capabilities::default(),
+                    hop: self.hop,
+                    client: self.client,
+                    host: self.host,
+                    ends: self.ends,
+                })
+            }
+            Err(error) => {
+                let result = tls_error(&error).map_or(TlsResult::ValidationFailure, result_of);
+                count(self.hop, self.ends, Err((result, &error.to_string())));
+                Err(failure(&self.host, (4, 7, 5), format!("the TLS handshake failed: {error}")))
+            }
         }
     }
 
@@ -267,6 +286,15 @@ impl<'a> Opening<'a> {
             used_max: settings.messages_per_connection_max.max(1),
             state: State::Ready,
         }
+    }
+}
+
+/// Counts a session for TLS reports, where its host has a policy's word or nobody's.
+fn count(hop: &Hop, ends: (Option<IpAddr>, Option<IpAddr>), session: Result<(), (TlsResult, &str)>) {
+    let Some(subject) = &hop.tls_subject else { return };
+    match session {
+        Ok(()) => subject.succeeded(&hop.name, ends),
+        Err((result, why)) => subject.failed(tls_report::failure(result, &hop.name, ends, why)),
     }
 }
 

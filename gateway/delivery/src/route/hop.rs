@@ -8,7 +8,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::dns::TlsaRecord;
+use crate::{dns::TlsaRecord, tls_report::Subject};
 
 /// A host that may take the mail.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Hop {
     pub helo_name: Option<String>,
     /// Why TLS is as demanded, for the trace: `route x`, `DANE`, `MTA-STS`.
     pub tls_reason: Option<String>,
+    /// Whose sessions it counts for TLS reports, under which policy; none where a route decided.
+    pub tls_subject: Option<Arc<Subject>>,
 }
 
 /// What TLS must be like.
@@ -40,6 +42,9 @@ pub enum TlsDemand {
     Never,
     /// RFC 7435: what is offered is used, no certificate is checked, and plaintext is better than no mail.
     Opportunistic,
+    /// The same, but a certificate for one of these names from an authority that we trust is looked for: what is wrong
+    /// with it is reported and does no harm (RFC 8461 5 testing).
+    Tested(Vec<String>),
     /// TLS, with whatever certificate.
     Encrypted,
     /// TLS with a certificate for one of these names from an authority that we trust.
@@ -74,6 +79,8 @@ impl Hop {
         if !self.tls.is_authenticated() {
             self.tls = TlsDemand::Verified(vec![self.name.clone()]);
             self.tls_reason = Some("REQUIRETLS".to_owned());
+            // What the sender demanded is no policy of the destination.
+            self.tls_subject = None;
         }
         self
     }

@@ -11,9 +11,11 @@ mod selection;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod times;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use securanet_gateway::model::{Address, DomainName, ReversePath, outbound::Outcome};
 
@@ -22,7 +24,6 @@ use pattern::{DomainPattern, SenderPattern};
 use selection::Selection;
 use settings::Smarthost;
 pub use settings::{Families, LoginSettings, RouteSettings, RouterSettings, TlsSetting};
-pub use times::{Times, TimesSettings};
 
 use crate::{
     dns::{Dns, DnsFailure},
@@ -38,7 +39,7 @@ pub const HOPS_MAX: usize = 10;
 /// Finds the hosts of destinations.
 pub struct Router {
     dns: Dns,
-    selection: Selection,
+    selection: Arc<Selection>,
     port: u16,
     routes: Vec<Route>,
     policies: Policies,
@@ -50,7 +51,6 @@ struct Route {
     senders: Vec<SenderPattern>,
     hosts: Vec<Smarthost>,
     login: Option<Arc<Login>>,
-    times: Times,
 }
 
 /// Why there is no host for a destination.
@@ -112,13 +112,16 @@ impl RouteFailure {
     }
 }
 
+/// Says whether an address may be reached.
+pub(crate) type Reach = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
 impl Router {
     /// Reads the routes.
     ///
     /// # Errors
     /// [`SettingsError`] with the route and the remedy.
     pub fn new(settings: RouterSettings, dns: Dns, policies: Policies) -> Result<Self, SettingsError> {
-        let selection = Selection::new(&settings)?;
+        let selection = Arc::new(Selection::new(&settings)?);
         let routes: Vec<Route> = settings
             .routes
             .into_iter()
@@ -131,6 +134,12 @@ impl Router {
             }
         }
         Ok(Self { dns, selection, port: settings.port, routes, policies })
+    }
+
+    /// Whether anything that the DNS alone asks for may be carried to an address.
+    pub(crate) fn reach(&self) -> Reach {
+        let selection = self.selection.clone();
+        Arc::new(move |address| selection.may_reach(address))
     }
 
     /// What mail for a recipient waits with: `route:NAME` where a route with hosts of its own fits, otherwise the
@@ -151,7 +160,10 @@ impl Router {
     /// [`RouteFailure`].
     pub async fn route(&self, destination: &str, fresh: bool) -> Result<Vec<Hop>, RouteFailure> {
         let named = destination.strip_prefix(ROUTE_PREFIX);
-        let route = self.route_of(destination);
+        let route = match named {
+            Some(name) => self.routes.iter().find(|route| route.settings.name == name),
+            None => self.routes.iter().find(|route| route.fits(destination, None)),
+        };
         let no_route = || {
             RouteFailure::NoRoute(match named {
                 Some(name) => format!("no route {name:?} in this node's settings"),
@@ -166,19 +178,6 @@ impl Router {
                 self.mail_hosts(&domain, route, fresh).await
             }
         }
-    }
-
-    fn route_of(&self, destination: &str) -> Option<&Route> {
-        match destination.strip_prefix(ROUTE_PREFIX) {
-            Some(name) => self.routes.iter().find(|route| route.settings.name == name),
-            None => self.routes.iter().find(|route| route.fits(destination, None)),
-        }
-    }
-
-    /// When mail for a destination is tried again, where its route says something about that.
-    #[must_use]
-    pub fn times(&self, destination: &str) -> Option<Times> {
-        self.route_of(destination).map(|route| &route.times).filter(|times| !times.are_none()).cloned()
     }
 
     async fn mail_hosts(
@@ -251,6 +250,7 @@ impl Hop {
             source_addresses: Vec::new(),
             helo_name: None,
             tls_reason: None,
+            tls_subject: None,
         }
     }
 }
@@ -273,7 +273,6 @@ impl Route {
                 let password = login.password.clone().into();
                 Arc::new(Login { user: login.user.clone(), password })
             }),
-            times: Times::parse(&settings.queue).map_err(wrong)?,
             settings,
         };
         route.check()

@@ -15,6 +15,15 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{route::TlsDemand, settings::SettingsError};
 
+/// A connection under TLS.
+pub(crate) struct Secured {
+    pub(crate) stream: TlsStream<TcpStream>,
+    /// Version, cipher and what was checked.
+    pub(crate) info: String,
+    /// What is wrong with a certificate that was only tested.
+    pub(crate) fault: Option<rustls::Error>,
+}
+
 /// Makes TLS connections as they are demanded.
 pub(crate) struct TlsClient {
     provider: Arc<CryptoProvider>,
@@ -34,19 +43,23 @@ impl TlsClient {
     }
 
     /// Does the handshake with a host; tells version, cipher and what was checked.
-    pub(crate) async fn connect(
-        &self,
-        demand: &TlsDemand,
-        host: &str,
-        tcp: TcpStream,
-    ) -> io::Result<(TlsStream<TcpStream>, String)> {
+    pub(crate) async fn connect(&self, demand: &TlsDemand, host: &str, tcp: TcpStream) -> io::Result<Secured> {
+        let mut tested = None;
         let (config, checked) = match demand {
             TlsDemand::Never | TlsDemand::Opportunistic | TlsDemand::Encrypted => {
                 (self.unchecked.clone(), "certificate not checked".to_owned())
             }
+            TlsDemand::Tested(names) => match self.named(names) {
+                Ok(verifier) => {
+                    let verifier = Arc::new(verifier::Tested::new(verifier));
+                    tested = Some(verifier.clone());
+                    (self.config(verifier)?, "certificate tested".to_owned())
+                }
+                // Without any authority of ours there is nothing to report of theirs.
+                Err(_) => (self.unchecked.clone(), "certificate not checked".to_owned()),
+            },
             TlsDemand::Verified(names) => {
-                let verifier = verifier::Named::new(self.roots.clone(), self.provider.clone(), names);
-                let verifier = verifier.map_err(io::Error::other)?;
+                let verifier = self.named(names).map_err(io::Error::other)?;
                 (self.config(Arc::new(verifier))?, format!("certificate verified for {}", names.join(", ")))
             }
             TlsDemand::Dane { records, names } => {
@@ -64,8 +77,14 @@ impl TlsClient {
             Err(_) => ServerName::try_from(asked_for.to_owned()).map_err(io::Error::other)?,
         };
         let stream = TlsConnector::from(config).connect(name, tcp).await?;
-        let info = format!("{}, {checked}", describe(stream.get_ref().1));
-        Ok((stream, info))
+        let fault = tested.and_then(|tested| tested.fault());
+        let refused = fault.as_ref().map(|error| format!(" and wrong: {error}")).unwrap_or_default();
+        let info = format!("{}, {checked}{refused}", describe(stream.get_ref().1));
+        Ok(Secured { stream, info, fault })
+    }
+
+    fn named(&self, names: &[String]) -> Result<verifier::Named, String> {
+        verifier::Named::new(self.roots.clone(), self.provider.clone(), names)
     }
 
     fn config(&self, verifier: Arc<dyn ServerCertVerifier>) -> io::Result<Arc<ClientConfig>> {
@@ -83,6 +102,11 @@ fn config(
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// The TLS error that ended a connection, if one did.
+pub(crate) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 fn describe(connection: &rustls::ClientConnection) -> String {

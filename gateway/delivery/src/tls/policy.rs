@@ -7,17 +7,24 @@
 
 use std::{net::IpAddr, path::Path, sync::Arc};
 
-use securanet_gateway::{client::StoreClient, model::DomainName};
+use securanet_gateway::{
+    client::StoreClient,
+    model::{
+        DomainName,
+        tls_report::{TlsPolicyKind, TlsResult},
+    },
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    sts::{DirectoryMemory, Mode, PolicyMemory, ProcessMemory, Sts},
+    sts::{DirectoryMemory, Found, Mode, PolicyMemory, ProcessMemory, Sts, StsPolicy},
     verifier,
 };
 use crate::{
     dns::{Dns, DnsFailure, HostAddresses, TlsaRecord},
     route::{Hop, RouteFailure, TlsDemand},
     settings::SettingsError,
+    tls_report::{Subject, Tally, failure},
 };
 
 /// What an operator decides about the policies of destinations.
@@ -42,6 +49,8 @@ pub struct Policies {
     /// DANE.
     dane: bool,
     sts: Option<Sts>,
+    /// Where sessions are counted for TLS reports.
+    tally: Option<Arc<Tally>>,
 }
 
 /// A mail host with what the DNS said of its addresses, and whether a route has said something about TLS.
@@ -51,7 +60,7 @@ impl Policies {
     /// `dane`: DNSSEC is validated, so that DANE can be believed.
     #[must_use]
     pub const fn new(dane: bool) -> Self {
-        Self { dane, sts: None }
+        Self { dane, sts: None, tally: None }
     }
 
     /// As the settings say. `dnssec`: it is validated, so that DANE can be believed; `roots`: the authorities whose
@@ -85,6 +94,13 @@ impl Policies {
         self
     }
 
+    /// Has sessions counted for TLS reports.
+    #[must_use]
+    pub fn with_tally(mut self, tally: Option<Arc<Tally>>) -> Self {
+        self.tally = tally;
+        self
+    }
+
     /// Puts the demands of a destination on its mail hosts. Hosts that must not be used are left out.
     pub(crate) async fn apply(
         &self,
@@ -95,38 +111,50 @@ impl Policies {
         may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
     ) -> Result<Vec<Hop>, RouteFailure> {
         let unspoken = candidates.iter().any(|(_, _, by_route)| !by_route);
-        let policy = match self.sts.as_ref().filter(|_| unspoken) {
-            Some(sts) => sts.policy(dns, domain.as_str(), may_reach).await,
-            None => None,
+        let found = match self.sts.as_ref().filter(|_| unspoken) {
+            Some(sts) => sts.find(dns, domain.as_str(), may_reach).await,
+            None => Found::default(),
         };
-        let enforced = policy.filter(|policy| policy.mode == Mode::Enforce);
+        let counting = self.tally.as_ref().map(|tally| Counting { tally, domain });
+        if let (Some(counting), Some((result, why))) = (&counting, &found.trouble) {
+            counting.subject(TlsPolicyKind::Sts).failed(failure(*result, "", (None, None), why));
+        }
+        let policy = found.policy.filter(|policy| policy.mode != Mode::None);
         let mut hops = Vec::new();
         let mut skipped = Vec::new();
         for (mut hop, addresses, by_route) in candidates {
             let demanded = matches!(hop.tls, TlsDemand::Dane { .. });
             let asked = self.dane && mx_secure && addresses.secure && (demanded || !by_route);
             let port = hop.addresses.first().map_or(25, |address| address.port());
-            let found = if asked { tlsa(dns, &hop.name, &addresses.canonical, port).await } else { Ok(None) };
-            match found {
+            let tlsa = if asked { tlsa(dns, &hop.name, &addresses.canonical, port).await } else { Ok(None) };
+            let counting = counting.as_ref().filter(|_| !by_route);
+            match tlsa {
                 Ok(Some((base, records))) => {
+                    hop.tls_subject = counting.map(|counting| Arc::new(counting.dane(&records)));
                     hop.tls = demand(records, vec![base, hop.name.clone(), domain.as_str().to_owned()]);
                     hop.tls_reason = Some("DANE".to_owned());
                     hops.push(hop);
                 }
                 Ok(None) if demanded => skipped.push(format!("{} has no secure TLSA records", hop.name)),
-                Ok(None) => match enforced.as_ref().filter(|_| !by_route) {
-                    Some(policy) if !policy.names(&hop.name) => {
-                        skipped.push(format!("{} is not named by the MTA-STS policy", hop.name));
+                Ok(None) => match policy.as_ref().filter(|_| !by_route) {
+                    Some(policy) => match under(policy, hop, counting) {
+                        Ok(hop) => hops.push(hop),
+                        Err(why) => skipped.push(why),
+                    },
+                    None => {
+                        let subject = counting.map(|counting| counting.subject(TlsPolicyKind::NoPolicyFound));
+                        hops.push(Hop { tls_subject: subject.map(Arc::new), ..hop });
                     }
-                    Some(_) => {
-                        hop.tls = TlsDemand::Verified(vec![hop.name.clone()]);
-                        hop.tls_reason = Some("MTA-STS".to_owned());
-                        hops.push(hop);
-                    }
-                    None => hops.push(hop),
                 },
                 Err(dead @ DnsFailure::ResolverDead(_)) => return Err(dead.into()),
-                Err(failure) => skipped.push(failure.to_string()),
+                Err(failed) => {
+                    let why = failed.to_string();
+                    if let Some(counting) = counting {
+                        let failed = failure(TlsResult::DnssecInvalid, &hop.name, (None, None), &why);
+                        counting.subject(TlsPolicyKind::Tlsa).failed(failed);
+                    }
+                    skipped.push(why);
+                }
             }
         }
         if hops.is_empty() {
@@ -162,6 +190,63 @@ impl Policies {
         }
         Ok(kept)
     }
+}
+
+/// Makes the subjects of a domain's sessions.
+struct Counting<'a> {
+    tally: &'a Arc<Tally>,
+    domain: &'a DomainName,
+}
+
+impl Counting<'_> {
+    fn subject(&self, kind: TlsPolicyKind) -> Subject {
+        Subject::new(self.tally, self.domain, kind)
+    }
+
+    fn sts(&self, policy: &StsPolicy) -> Subject {
+        let text = policy.text();
+        self.subject(TlsPolicyKind::Sts).with(text.lines().map(str::to_owned), policy.mx.iter().cloned())
+    }
+
+    /// Records of which none can be acted on are a failure whatever the session is like.
+    fn dane(&self, records: &[TlsaRecord]) -> Subject {
+        let hex = |data: &[u8]| data.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        let line = |record: &TlsaRecord| {
+            format!("{} {} {} {}", record.usage, record.selector, record.matching, hex(&record.data))
+        };
+        let subject = self.subject(TlsPolicyKind::Tlsa).with(records.iter().map(line), std::iter::empty());
+        let usable = records.iter().any(verifier::is_usable);
+        if usable { subject } else { subject.with_flaw(TlsResult::TlsaInvalid, "no record can be used") }
+    }
+}
+
+/// A mail host under an MTA-STS policy (RFC 8461 5): demanded where that is enforced, looked at where it is tested.
+fn under(policy: &StsPolicy, mut hop: Hop, counting: Option<&Counting<'_>>) -> Result<Hop, String> {
+    let subject = counting.map(|counting| counting.sts(policy));
+    let unnamed = format!("{} is not named by the MTA-STS policy", hop.name);
+    match (policy.mode, policy.names(&hop.name)) {
+        (Mode::Enforce, true) => {
+            hop.tls = TlsDemand::Verified(vec![hop.name.clone()]);
+            hop.tls_reason = Some("MTA-STS".to_owned());
+            hop.tls_subject = subject.map(Arc::new);
+        }
+        (Mode::Enforce, false) => {
+            if let Some(subject) = subject {
+                subject.failed(failure(TlsResult::ValidationFailure, &hop.name, (None, None), &unnamed));
+            }
+            return Err(unnamed);
+        }
+        (Mode::Testing, true) => {
+            hop.tls = TlsDemand::Tested(vec![hop.name.clone()]);
+            hop.tls_subject = subject.map(Arc::new);
+        }
+        (Mode::Testing, false) => {
+            let flawed = subject.map(|subject| subject.with_flaw(TlsResult::ValidationFailure, &unnamed));
+            hop.tls_subject = flawed.map(Arc::new);
+        }
+        (Mode::None, _) => {}
+    }
+    Ok(hop)
 }
 
 /// RFC 7672 2.2.2: looked for where aliases led first, then at the host's own name.

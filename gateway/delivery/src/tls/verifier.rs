@@ -5,6 +5,7 @@
 use std::{fmt, sync::Arc};
 
 use aws_lc_rs::digest;
+use parking_lot::Mutex;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
@@ -33,6 +34,13 @@ pub(super) struct Unchecked {
 pub(super) struct Named {
     verifier: Arc<WebPkiServerVerifier>,
     names: Vec<ServerName<'static>>,
+}
+
+/// Takes any certificate, and remembers why another verifier would not have.
+#[derive(Debug)]
+pub(super) struct Tested {
+    verifier: Named,
+    fault: Mutex<Option<Error>>,
 }
 
 /// Takes a certificate that a TLSA record fits (RFC 7672 3.1, RFC 7671 5).
@@ -66,6 +74,17 @@ impl Named {
             verifier: verifier.map_err(|error| format!("no trusted certificates: {error}"))?,
             names: parse(names),
         })
+    }
+}
+
+impl Tested {
+    pub(super) const fn new(verifier: Named) -> Self {
+        Self { verifier, fault: Mutex::new(None) }
+    }
+
+    /// What is wrong with the certificate that was taken.
+    pub(super) fn fault(&self) -> Option<Error> {
+        self.fault.lock().clone()
     }
 }
 
@@ -199,6 +218,43 @@ impl ServerCertVerifier for Named {
         for_any(&self.names, |name| {
             self.verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now).map(|_| ())
         })?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+impl ServerCertVerifier for Tested {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
+        *self.fault.lock() = verified.err();
         Ok(ServerCertVerified::assertion())
     }
 

@@ -27,6 +27,7 @@ mod references;
 mod relays;
 mod resolve;
 mod sts;
+mod tls_reports;
 
 use securanet_model::{
     UnixMillis,
@@ -70,7 +71,15 @@ pub(crate) fn apply(
     match run(tx, clock, command) {
         Ok(reply) => {
             // What was learned of strangers changes nothing that anybody watches.
-            if !matches!(command, DirectoryCommand::PutStsPolicy(_)) {
+            let of_strangers = matches!(
+                command,
+                DirectoryCommand::PutStsPolicy(_)
+                    | DirectoryCommand::CountTls(_)
+                    | DirectoryCommand::TakeTlsReport { .. }
+                    | DirectoryCommand::SettleTlsReport { .. }
+                    | DirectoryCommand::SendTlsReports { .. }
+            );
+            if !of_strangers {
                 tx.touch(Topic::Directory);
             }
             Ok(reply)
@@ -121,6 +130,12 @@ fn run(tx: &mut Tx<'_>, clock: UnixMillis, command: &DirectoryCommand) -> Outcom
         C::SetDkimState { domain, selector, state } => dkim::set_state(tx, domain, selector, *state),
         C::DeleteDkimKey { domain, selector } => dkim::delete(tx, domain, selector),
         C::PutStsPolicy(policy) => sts::put(tx, clock, policy),
+        C::CountTls(counts) => tls_reports::count(tx, clock, counts),
+        C::TakeTlsReport { day, domain, by } => tls_reports::take(tx, clock, (*day, domain), *by),
+        C::SettleTlsReport { day, domain, by, done, again_after } => {
+            tls_reports::settle(tx, clock, (*day, domain), *by, (done, *again_after))
+        }
+        C::SendTlsReports { day, domains } => tls_reports::send_now(tx, clock, *day, domains),
     }
 }
 
@@ -148,6 +163,11 @@ pub(crate) fn answer(view: &ReadView<'_>, query: &DirectoryQuery) -> Result<Dire
         Q::RelayGrants => A::RelayGrants(relays::all(view)?),
         Q::DkimKeys(domain) => A::DkimKeys(dkim::of(view, domain)?),
         Q::StsPolicy(domain) => A::StsPolicy(sts::get(view, domain)?),
+        Q::TlsReport { day, domain } => A::TlsReport(tls_reports::get(view, *day, domain)?.map(Box::new)),
+        Q::TlsReportsDue { now, rows_max } => A::TlsReportsDue(tls_reports::due(view, *now, *rows_max)?),
+        Q::TlsReportDomains { day, after, rows_max } => {
+            A::TlsReportDomains(tls_reports::of_day(view, *day, after.as_ref(), *rows_max)?)
+        }
     })
 }
 

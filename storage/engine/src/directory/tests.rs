@@ -11,6 +11,7 @@ mod policies;
 mod properties;
 mod resolution;
 mod sts;
+mod tls_reports;
 
 use securanet_model::{
     Address, Answer, Command, DomainName, Query, Reply, TenantId,

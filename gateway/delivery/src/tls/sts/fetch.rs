@@ -11,11 +11,16 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use securanet_gateway::model::tls_report::TlsResult;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::grammar::{POLICY_OCTETS_MAX, StsPolicy};
-use crate::{dns::Dns, route::TlsDemand, tls::TlsClient};
+use crate::{
+    dns::Dns,
+    route::TlsDemand,
+    tls::{TlsClient, tls_error},
+};
 
 /// Addresses of the policy host that are tried.
 const ADDRESSES_MAX: usize = 3;
@@ -35,15 +40,16 @@ impl Fetcher {
         dns: &Dns,
         domain: &str,
         may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
-    ) -> Result<StsPolicy, String> {
+    ) -> Result<StsPolicy, Trouble> {
         let host = format!("mta-sts.{domain}");
         let fetching = async {
-            let addresses = dns.addresses(&host).await.map_err(|error| error.to_string())?;
+            let addresses = dns.addresses(&host).await.map_err(|error| not_had(error.to_string()))?;
             let stream = self.connect(&host, addresses, may_reach).await?;
-            let text = get(stream, &host).await?;
-            StsPolicy::parse(&text).ok_or_else(|| format!("what {host} has is no policy"))
+            let text = get(stream, &host).await.map_err(not_had)?;
+            let no_policy = || (TlsResult::StsPolicyInvalid, format!("what {host} has is no policy"));
+            StsPolicy::parse(&text).ok_or_else(no_policy)
         };
-        timeout(self.timeout, fetching).await.map_err(|_| format!("{host} took too long"))?
+        timeout(self.timeout, fetching).await.map_err(|_| not_had(format!("{host} took too long")))?
     }
 
     async fn connect(
@@ -51,7 +57,7 @@ impl Fetcher {
         host: &str,
         addresses: Vec<IpAddr>,
         may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
-    ) -> Result<TlsStream<TcpStream>, String> {
+    ) -> Result<TlsStream<TcpStream>, Trouble> {
         let mut failure = format!("{host} has no address that may be connected to");
         let each = self.timeout / u32::try_from(ADDRESSES_MAX + 1).unwrap_or(1);
         for address in addresses.into_iter().filter(|address| may_reach(*address)).take(ADDRESSES_MAX) {
@@ -70,10 +76,22 @@ impl Fetcher {
             // A certificate that is wrong at one address is no reason to look for another.
             let demand = TlsDemand::Verified(vec![host.to_owned()]);
             let secured = self.tls.connect(&demand, host, tcp).await;
-            return secured.map(|(stream, _)| stream).map_err(|error| format!("{host} at {address}: {error}"));
+            return secured.map(|secured| secured.stream).map_err(|error| {
+                let of_certificate = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
+                let refused = tls_error(&error).is_some_and(of_certificate);
+                let result = if refused { TlsResult::StsWebpkiInvalid } else { TlsResult::StsPolicyFetchError };
+                (result, format!("{host} at {address}: {error}"))
+            });
         }
-        Err(failure)
+        Err(not_had(failure))
     }
+}
+
+/// How fetching failed, as TLS reports name it, and why.
+pub(crate) type Trouble = (TlsResult, String);
+
+fn not_had(why: String) -> Trouble {
+    (TlsResult::StsPolicyFetchError, why)
 }
 
 async fn get(stream: TlsStream<TcpStream>, host: &str) -> Result<Bytes, String> {

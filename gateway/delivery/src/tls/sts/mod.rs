@@ -17,7 +17,7 @@ use securanet_gateway::clock;
 use tokio::time::Instant;
 
 pub use directory::DirectoryMemory;
-use fetch::Fetcher;
+use fetch::{Fetcher, Trouble};
 pub use grammar::{Mode, StsPolicy};
 pub use memory::{PolicyMemory, ProcessMemory, Remembered};
 
@@ -32,6 +32,13 @@ const FAILURES_MAX: usize = 10_000;
 #[derive(Clone)]
 pub struct Sts {
     inner: Arc<Inner>,
+}
+
+/// What was found of a domain's policy.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) policy: Option<StsPolicy>,
+    pub(crate) trouble: Option<Trouble>,
 }
 
 struct Inner {
@@ -60,27 +67,24 @@ impl Sts {
         Ok(Self { inner: Arc::new(Inner { fetcher, memory, failed: Cache::new(FAILURES_MAX) }) })
     }
 
-    /// The policy that holds for a domain now (RFC 8461 5.1), if there is one.
-    pub(crate) async fn policy(
-        &self,
-        dns: &Dns,
-        domain: &str,
-        may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
-    ) -> Option<StsPolicy> {
+    /// The policy that holds for a domain now (RFC 8461 5.1), and what was wrong with fetching it.
+    pub(crate) async fn find(&self, dns: &Dns, domain: &str, may_reach: &(dyn Fn(IpAddr) -> bool + Sync)) -> Found {
         let now = clock::now();
         let known = self.inner.memory.get(domain).await.filter(|known| known.lives(now));
-        let Some(id) = self.announced(dns, domain).await else { return known.map(|known| known.policy) };
-        let is_fresh = |known: &&Remembered| known.id == id && !known.is_half_over(now);
-        if let Some(known) = known.as_ref().filter(is_fresh) {
-            return Some(known.policy.clone());
+        let kept = |known: Option<Remembered>, trouble| Found { policy: known.map(|known| known.policy), trouble };
+        let Some(id) = self.announced(dns, domain).await else { return kept(known, None) };
+        let is_fresh = |known: &Remembered| known.id == id && !known.is_half_over(now);
+        if known.as_ref().is_some_and(is_fresh) {
+            return kept(known, None);
         }
         match self.fetch(dns, domain, may_reach).await {
-            Some(policy) => {
+            Ok(Some(policy)) => {
                 let remembered = Remembered { id, policy: policy.clone(), fetched: now };
                 self.inner.memory.put(domain, remembered).await;
-                Some(policy)
+                Found { policy: Some(policy), trouble: None }
             }
-            None => known.map(|known| known.policy),
+            Ok(None) => kept(known, None),
+            Err(trouble) => kept(known, Some(trouble)),
         }
     }
 
@@ -94,16 +98,22 @@ impl Sts {
         }
     }
 
-    async fn fetch(&self, dns: &Dns, domain: &str, may_reach: &(dyn Fn(IpAddr) -> bool + Sync)) -> Option<StsPolicy> {
+    /// Fetches a policy; none where that failed a moment ago.
+    async fn fetch(
+        &self,
+        dns: &Dns,
+        domain: &str,
+        may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
+    ) -> Result<Option<StsPolicy>, Trouble> {
         if self.inner.failed.get(domain).is_some_and(|until| until > Instant::now()) {
-            return None;
+            return Ok(None);
         }
         match self.inner.fetcher.fetch(dns, domain, may_reach).await {
-            Ok(policy) => Some(policy),
-            Err(why) => {
-                tracing::info!(domain, why, "MTA-STS policy cannot be fetched");
+            Ok(policy) => Ok(Some(policy)),
+            Err(trouble) => {
+                tracing::info!(domain, why = trouble.1, "MTA-STS policy cannot be fetched");
                 self.inner.failed.insert(domain.to_owned(), Instant::now() + memory::FETCH_PAUSE);
-                None
+                Err(trouble)
             }
         }
     }

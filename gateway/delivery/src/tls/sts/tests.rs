@@ -83,7 +83,7 @@ async fn world(certificate_name: &str) -> World {
 
 impl World {
     async fn policy(&self) -> Option<StsPolicy> {
-        self.sts.policy(&self.dns, "example.test", &|_| true).await
+        self.sts.find(&self.dns, "example.test", &|_| true).await.policy
     }
 
     fn asked(&self) -> usize {
@@ -157,7 +157,7 @@ async fn rfc_8461_3_3_what_is_not_a_policy_from_the_right_host_is_none() {
         assert_eq!(world.policy().await, None, "{answer:.60}");
     }
     let inside = world("mta-sts.example.test").await;
-    assert_eq!(inside.sts.policy(&inside.dns, "example.test", &|_| false).await, None);
+    assert_eq!(inside.sts.find(&inside.dns, "example.test", &|_| false).await.policy, None);
     assert_eq!(inside.asked(), 0, "an address that may not be reached is not connected to");
 }
 

@@ -23,7 +23,7 @@ use crate::{
     client::{Envelope, Octets, OpenFailure, RecipientOutcome, Sent, Stage, Verdict},
     dns::DnsFailure,
     outgoing::Path,
-    route::{Hop, RouteFailure, Times, TlsDemand},
+    route::{Hop, RouteFailure, TlsDemand},
 };
 
 /// What a destination does.
@@ -141,10 +141,6 @@ impl Wire for World {
         recipient.domain().as_str().to_owned()
     }
 
-    fn times(&self, _: &str) -> Option<Times> {
-        None
-    }
-
     fn route<'a>(&'a self, destination: &'a str, _: bool) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>> {
         Box::pin(async move {
             if self.of(destination) == Act::ResolverDead {
@@ -163,6 +159,7 @@ impl Wire for World {
                 source_addresses: Vec::new(),
                 helo_name: None,
                 tls_reason: None,
+                tls_subject: None,
             };
             Ok(match self.of(destination) {
                 Act::Hosts(names) => names.iter().map(|name| hop(name)).collect(),

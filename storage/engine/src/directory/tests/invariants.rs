@@ -14,6 +14,7 @@ use securanet_model::{
     record,
     sending::{ANY_LOCAL_PART, Grant},
     sts::StsPolicyRow,
+    tls_report::TlsReport,
 };
 use serde::de::DeserializeOwned;
 
@@ -38,6 +39,7 @@ pub(super) fn check(view: &ReadView<'_>, after: &str) {
     ids_are_unique(view, &accounts, &domains, after);
     one_key_of_each_algorithm_signs(view, &domains, after);
     policies_of_strangers_are_counted_and_end(view, after);
+    reports_are_counted_and_stand_by_their_time(view, after);
     let graph = graph(view, &aliases, &lists);
     for start in graph.keys() {
         let depth = depth(&graph, start, &mut Vec::new(), after);
@@ -59,6 +61,18 @@ fn policies_of_strangers_are_counted_and_end(view: &ReadView<'_>, after: &str) {
         view.contains(&key).unwrap()
     });
     assert_eq!((ends.count(), count(view, Table::StsPolicyByEnd)), (policies.len(), policies.len()), "after {after}");
+}
+
+fn reports_are_counted_and_stand_by_their_time(view: &ReadView<'_>, after: &str) {
+    let reports: Vec<TlsReport> = all(view, Table::TlsReport);
+    let days: Vec<u32> = all(view, Table::TlsDay);
+    assert_eq!(days.iter().sum::<u32>() as usize, reports.len(), "after {after}");
+    let due = reports.iter().filter_map(|report| Some((report.due?, report))).filter(|(due, report)| {
+        let key = view.key(Table::TlsReportDue).u64(due.get()).u32(report.counts.day);
+        view.contains(&key.octets(report.counts.domain.as_str().as_bytes())).unwrap()
+    });
+    let wanted = reports.iter().filter(|report| report.due.is_some()).count();
+    assert_eq!((due.count(), count(view, Table::TlsReportDue)), (wanted, wanted), "after {after}");
 }
 
 fn count(view: &ReadView<'_>, table: Table) -> usize {

@@ -267,6 +267,7 @@ impl Web {
         add_address(address);
         let folder = tempfile::Builder::new().prefix("securanet-web-").tempdir().expect("folder");
         fs::create_dir(folder.path().join("policies")).expect("policies");
+        fs::create_dir(folder.path().join("posted")).expect("posted");
         fs::copy(certificate, folder.path().join("certificate.pem")).expect("certificate");
         fs::copy(key, folder.path().join("key.pem")).expect("key");
         let mut running = Running::start("web", folder, &[&address.to_string()]);
@@ -274,10 +275,27 @@ impl Web {
         Self(running)
     }
 
+    /// The TLS reports that were posted to it (RFC 8460 5.4), as JSON.
+    #[must_use]
+    pub fn posted(&self) -> Vec<serde_json::Value> {
+        let files = fs::read_dir(self.0.folder.path().join("posted")).expect("posted");
+        let read = |path: &Path| gunzip(&fs::read(path).expect("a report"));
+        files.flatten().filter_map(|file| serde_json::from_slice(&read(&file.path())).ok()).collect()
+    }
+
     /// Publishes the policy of a domain.
     pub fn publish(&self, domain: &str, policy: &str) {
         fs::write(self.0.folder.path().join(format!("policies/mta-sts.{domain}")), policy).expect("policy");
     }
+}
+
+/// What gzip has packed, by gzip itself.
+#[must_use]
+pub fn gunzip(packed: &[u8]) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().expect("file");
+    fs::write(file.path(), packed).expect("file");
+    let input = fs::File::open(file.path()).expect("file");
+    Command::new("gzip").arg("-dc").stdin(input).output().expect("gzip").stdout
 }
 
 /// An authority of the world: whoever trusts it trusts whom it vouches for.

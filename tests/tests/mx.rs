@@ -3,6 +3,8 @@
 
 #[path = "mx/sts.rs"]
 mod sts;
+#[path = "mx/tls_report.rs"]
+mod tls_report;
 
 use std::{
     net::{Ipv4Addr, TcpListener},

@@ -149,10 +149,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Show the life of a message that left or is to leave: each recipient and each attempt.
+    /// Show the life of a message that left or is to leave: each recipient and each attempt. With `--to`: where it is
+    /// in mailboxes here, and how it came.
     Trace {
         /// Its Message-ID, with or without angle brackets, or its id in the logs, which reports name.
         message_id: String,
+        /// Look in the mailboxes that this address leads to, instead of in the queue.
+        #[arg(long)]
+        to: Option<String>,
         /// As JSON.
         #[arg(long)]
         json: bool,

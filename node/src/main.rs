@@ -16,6 +16,7 @@ mod init;
 mod maildir;
 pub mod manual;
 mod nodeport;
+mod own_addresses;
 mod queue;
 mod replace;
 mod run;
@@ -90,8 +91,12 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Policy { action, target } => commands::policy(&AdminApi::of_node(&target.config)?, action).await,
         Command::Held { action, target } => commands::held(&AdminApi::of_node(&target.config)?, action).await,
         Command::Queue { action, target } => queue::queue(&AdminApi::of_node(&target.config)?, action).await,
-        Command::Trace { message_id, json, target } => {
-            queue::trace(&AdminApi::of_node(&target.config)?, &message_id, json).await
+        Command::Trace { message_id, to, json, target } => {
+            let api = AdminApi::of_node(&target.config)?;
+            match to {
+                None => queue::trace(&api, &message_id, json).await,
+                Some(to) => queue::trace_to(&api, &message_id, &to, json).await,
+            }
         }
         Command::Status { json, target } => commands::status(&AdminApi::of_node(&target.config)?, json).await,
         Command::Scrub(target) => commands::scrub(&AdminApi::of_node(&target.config)?).await,

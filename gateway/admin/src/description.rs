@@ -10,8 +10,8 @@ use utoipa::{
 };
 
 use crate::{
-    accounts, aliases, dkim, domains, explain, grants, held, lists, mailboxes, messages, node, passwords, policies,
-    queue, relays, scrub, tls_reports,
+    accounts, aliases, deliveries, dkim, domains, explain, grants, held, lists, mailboxes, messages, node, passwords,
+    policies, queue, relays, scrub, tls_reports,
 };
 
 #[derive(OpenApi)]
@@ -72,6 +72,7 @@ use crate::{
         queue::show,
         queue::operate,
         queue::trace,
+        deliveries::list,
         tls_reports::list,
         tls_reports::send,
         scrub::start,

@@ -14,6 +14,7 @@
 
 mod accounts;
 mod aliases;
+mod deliveries;
 mod description;
 mod dkim;
 mod domains;
@@ -89,6 +90,7 @@ pub fn router(client: StoreClient, node: Arc<dyn Node>, token: Token) -> Router 
         .route("/held/{id}/release", post(held::release))
         .route("/queue/{id}", get(queue::show))
         .route("/trace", get(queue::trace))
+        .route("/deliveries", get(deliveries::list))
         .route("/status", get(node::status))
         .layer(DefaultBodyLimit::max(JSON_OCTETS_MAX))
         .layer(middleware::from_fn(guard::deadline))

@@ -1,7 +1,7 @@
 //! Outbound mail on this node: its part of the node's file, and the worker made of it.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -10,7 +10,7 @@ use securanet_delivery::{
     client::{Client, ClientSettings},
     dns::{Dns, DnsSettings},
     report::ReportNames,
-    route::{RouteSettings, Router, RouterSettings},
+    route::{RouteSettings, Router, RouterSettings, TimesSettings},
     tls::policy::{Policies, PolicySettings},
     tls_report::{Tally, TlsReportSettings, TlsReporter},
     worker::{Worker, WorkerSettings},
@@ -18,10 +18,12 @@ use securanet_delivery::{
 use securanet_gateway::{client::StoreClient, connection::Shutdown, model::DomainName};
 use serde::Deserialize;
 
+use crate::own_addresses;
+
 /// Where the demo's mail for the world goes: nobody listens there unless the user does.
-pub(crate) const DEMO_SINK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 2526);
+pub(crate) const DEMO_SINK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2526);
 /// RFC 1035 4.2: where a resolver of this machine would be.
-const LOCAL_RESOLVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
+const LOCAL_RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 
 /// Mail on its way out.
 #[derive(Clone, Debug, Deserialize)]
@@ -69,6 +71,16 @@ impl Delivery {
         }
     }
 
+    /// Adds the addresses at which the world gives us mail to those that are ourselves.
+    pub(crate) fn serves(&mut self, listeners: impl Iterator<Item = IpAddr>) {
+        let ours = &mut self.routing.self_addresses;
+        for address in listeners.flat_map(own_addresses::behind) {
+            if !ours.contains(&address) {
+                ours.push(address);
+            }
+        }
+    }
+
     /// Sends everything to a port of this machine instead of into the world, whatever routes there are.
     pub(crate) fn stay_here(&mut self, sink: SocketAddr) {
         let route = RouteSettings {
@@ -83,6 +95,7 @@ impl Delivery {
             login: None,
             source_addresses: Vec::new(),
             helo_name: None,
+            queue: TimesSettings::default(),
         };
         self.routing.routes = vec![route];
         // No name is asked for, so a machine without a network will do.

@@ -11,6 +11,7 @@ mod selection;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -24,6 +25,7 @@ use pattern::{DomainPattern, SenderPattern};
 use selection::Selection;
 use settings::Smarthost;
 pub use settings::{Families, LoginSettings, RouteSettings, RouterSettings, TlsSetting};
+pub use times::{Times, TimesSettings};
 
 use crate::{
     dns::{Dns, DnsFailure},
@@ -51,6 +53,7 @@ struct Route {
     senders: Vec<SenderPattern>,
     hosts: Vec<Smarthost>,
     login: Option<Arc<Login>>,
+    times: Times,
 }
 
 /// Why there is no host for a destination.
@@ -160,10 +163,7 @@ impl Router {
     /// [`RouteFailure`].
     pub async fn route(&self, destination: &str, fresh: bool) -> Result<Vec<Hop>, RouteFailure> {
         let named = destination.strip_prefix(ROUTE_PREFIX);
-        let route = match named {
-            Some(name) => self.routes.iter().find(|route| route.settings.name == name),
-            None => self.routes.iter().find(|route| route.fits(destination, None)),
-        };
+        let route = self.route_of(destination);
         let no_route = || {
             RouteFailure::NoRoute(match named {
                 Some(name) => format!("no route {name:?} in this node's settings"),
@@ -178,6 +178,19 @@ impl Router {
                 self.mail_hosts(&domain, route, fresh).await
             }
         }
+    }
+
+    fn route_of(&self, destination: &str) -> Option<&Route> {
+        match destination.strip_prefix(ROUTE_PREFIX) {
+            Some(name) => self.routes.iter().find(|route| route.settings.name == name),
+            None => self.routes.iter().find(|route| route.fits(destination, None)),
+        }
+    }
+
+    /// When mail for a destination is tried again, where its route says something about that.
+    #[must_use]
+    pub fn times(&self, destination: &str) -> Option<Times> {
+        self.route_of(destination).map(|route| &route.times).filter(|times| !times.are_none()).cloned()
     }
 
     async fn mail_hosts(
@@ -273,6 +286,7 @@ impl Route {
                 let password = login.password.clone().into();
                 Arc::new(Login { user: login.user.clone(), password })
             }),
+            times: Times::parse(&settings.queue).map_err(wrong)?,
             settings,
         };
         route.check()

@@ -23,7 +23,7 @@ use crate::{
     client::{Envelope, Octets, OpenFailure, RecipientOutcome, Sent, Stage, Verdict},
     dns::DnsFailure,
     outgoing::Path,
-    route::{Hop, RouteFailure, TlsDemand},
+    route::{Hop, RouteFailure, Times, TlsDemand},
 };
 
 /// What a destination does.
@@ -139,6 +139,10 @@ impl World {
 impl Wire for World {
     fn destination_of(&self, _: &ReversePath, recipient: &Address) -> String {
         recipient.domain().as_str().to_owned()
+    }
+
+    fn times(&self, _: &str) -> Option<Times> {
+        None
     }
 
     fn route<'a>(&'a self, destination: &'a str, _: bool) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>> {

@@ -77,6 +77,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Where accounts' mail is sent on to.
+    Forward {
+        /// What with it.
+        #[command(subcommand)]
+        action: Forward,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
     /// Distribution lists.
     Group {
         /// What with them.
@@ -390,7 +399,7 @@ pub(crate) enum Alias {
     Add {
         /// The address.
         address: String,
-        /// Where its mail goes.
+        /// Where its mail goes, ours or outside.
         target: String,
     },
     /// List them.
@@ -402,6 +411,34 @@ pub(crate) enum Alias {
     },
 }
 
+/// With forwarding.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Forward {
+    /// Send an account's mail on, in place of where it was sent on to before.
+    Set {
+        /// The account.
+        address: String,
+        /// Where to, ours or outside; may be given again.
+        #[arg(long, required = true)]
+        to: Vec<String>,
+        /// The account keeps no copy.
+        #[arg(long)]
+        no_copy: bool,
+    },
+    /// Show where an account's mail is sent on to.
+    Show {
+        /// The account.
+        address: String,
+    },
+    /// List the accounts whose mail is sent on.
+    List,
+    /// Send an account's mail on no more.
+    Remove {
+        /// The account.
+        address: String,
+    },
+}
+
 /// With distribution lists.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Group {
@@ -409,10 +446,10 @@ pub(crate) enum Group {
     Set {
         /// Its address.
         address: String,
-        /// Its members.
+        /// Its members, ours or outside.
         #[arg(required = true)]
         members: Vec<String>,
-        /// Who gets its bounces.
+        /// Who gets its bounces: an address of ours. Without one, whoever writes to it gets them.
         #[arg(long)]
         owner: Option<String>,
     },

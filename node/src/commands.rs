@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{AdminApi, escape},
     cli::{Account, Alias, Domain, Group, Held, Mailbox, Password, Policy, QuotaArgs},
+    forward,
 };
 
 type Done = anyhow::Result<()>;
@@ -182,6 +183,7 @@ pub(crate) async fn alias(api: &AdminApi, action: Alias) -> Done {
             let new = json!({ "address": address, "target": target });
             api.json(Method::POST, "/v1/aliases", Some(new)).await?;
             println!("{address} leads to {target}");
+            forward::say_what_leaves(api, std::slice::from_ref(&target)).await?;
         }
         Alias::List => {
             print_table(&[("alias", "address"), ("leads to", "target")], &api.rows("/v1/aliases").await?);
@@ -201,6 +203,7 @@ pub(crate) async fn group(api: &AdminApi, action: Group) -> Done {
             let new = json!({ "members": members, "owner": owner });
             api.json(Method::PUT, &format!("/v1/lists/{}", escape(&address)), Some(new)).await?;
             println!("group {address} has {} members", members.len());
+            forward::say_what_leaves(api, &members).await?;
         }
         Group::List => {
             let columns = [("group", "address"), ("owner", "owner"), ("members", "members")];

@@ -113,7 +113,7 @@ fn seal_command(command: &mut Command) -> Result<(), StoreError> {
         Command::Queue(QueueCommand::FanOut(fan_out)) => seal_fan_out(fan_out),
         Command::Outbound(
             OutboundCommand::Accept(acceptance) | OutboundCommand::Report { message: Some(acceptance), .. },
-        ) => acceptance.fan_out.as_mut().map_or(Ok(()), seal_fan_out),
+        ) => acceptance.fan_out.iter_mut().try_for_each(seal_fan_out),
         _ => Ok(()),
     }
 }

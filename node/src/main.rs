@@ -11,6 +11,7 @@ mod delivery;
 mod demo;
 mod disk;
 mod dkim;
+mod forward;
 mod front;
 mod init;
 mod maildir;
@@ -84,6 +85,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Account { action, target } => commands::account(&AdminApi::of_node(&target.config)?, action).await,
         Command::Alias { action, target } => commands::alias(&AdminApi::of_node(&target.config)?, action).await,
         Command::Group { action, target } => commands::group(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Forward { action, target } => forward::forward(&AdminApi::of_node(&target.config)?, action).await,
         Command::Grant { action, target } => sending::grant(&AdminApi::of_node(&target.config)?, action).await,
         Command::Relay { action, target } => sending::relay(&AdminApi::of_node(&target.config)?, action).await,
         Command::Password { action, target } => commands::password(&AdminApi::of_node(&target.config)?, action).await,

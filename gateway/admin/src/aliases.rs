@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct AliasView {
     /// The address.
     address: String,
-    /// Where its mail goes: an account, an alias or a list of ours.
+    /// Where its mail goes: an account, an alias or a list of ours, or an address outside.
     target: String,
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn create(
     input::Json(new): input::Json<AliasView>,
 ) -> Result<(StatusCode, Json<AliasView>), ApiError> {
     let alias = Alias { address: Address::parse(&new.address)?, target: Address::parse(&new.target)? };
-    change(&api, DirectoryCommand::CreateAlias(alias.clone())).await?;
+    change(&api, DirectoryCommand::CreateAliasAnywhere(alias.clone())).await?;
     Ok((StatusCode::CREATED, Json(alias.into())))
 }
 

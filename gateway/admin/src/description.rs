@@ -10,8 +10,8 @@ use utoipa::{
 };
 
 use crate::{
-    accounts, aliases, deliveries, dkim, domains, explain, grants, held, lists, mailboxes, messages, node, passwords,
-    policies, queue, relays, scrub, tls_reports,
+    accounts, aliases, deliveries, dkim, domains, explain, forwardings, grants, held, lists, mailboxes, messages, node,
+    passwords, policies, queue, relays, scrub, tls_reports,
 };
 
 #[derive(OpenApi)]
@@ -44,6 +44,10 @@ use crate::{
         aliases::list,
         aliases::create,
         aliases::remove,
+        forwardings::list,
+        forwardings::show,
+        forwardings::set,
+        forwardings::remove,
         lists::list,
         lists::show,
         lists::put,

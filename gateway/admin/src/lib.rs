@@ -20,6 +20,7 @@ mod dkim;
 mod domains;
 mod error;
 mod explain;
+mod forwardings;
 mod grants;
 mod guard;
 mod held;
@@ -116,6 +117,11 @@ fn domain_routes() -> Router<Api> {
         .route("/domains/{name}/dkim/{selector}", patch(dkim::update).delete(dkim::remove))
         .route("/aliases", get(aliases::list).post(aliases::create))
         .route("/aliases/{address}", delete(aliases::remove))
+        .route("/forwardings", get(forwardings::list))
+        .route(
+            "/accounts/{address}/forwarding",
+            get(forwardings::show).put(forwardings::set).delete(forwardings::remove),
+        )
         .route("/lists", get(lists::list))
         .route("/lists/{address}", get(lists::show).put(lists::put).delete(lists::remove))
         .route("/relays", get(relays::list))

@@ -41,9 +41,9 @@ impl From<List> for ListView {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewList {
-    /// Who gets its bounces.
+    /// Who gets its bounces: an address of ours.
     owner: Option<String>,
-    /// Its members: accounts, aliases and lists of ours.
+    /// Its members: accounts, aliases and lists of ours, and addresses outside.
     members: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) async fn put(
     let members: Result<Vec<Address>, AddressError> = new.members.iter().map(|member| Address::parse(member)).collect();
     let owner = new.owner.as_deref().map(Address::parse).transpose()?;
     let list = List { address: Address::parse(&address)?, owner, members: members? };
-    change(&api, DirectoryCommand::PutList(list)).await?;
+    change(&api, DirectoryCommand::PutListAnywhere(list)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -203,7 +203,16 @@ impl ContentSink for Sink {
         };
         let repeat_key = securanet_gateway::model::KeyedHash([0; 16]);
         let lease_until = UnixMillis::new(0);
-        Box::pin(async move { Ok(Ingested { message, received_count: 0, repeat_key, message_id: None, lease_until }) })
+        Box::pin(async move {
+            Ok(Ingested {
+                message,
+                received_count: 0,
+                repeat_key,
+                message_id: None,
+                delivered_to: Vec::new(),
+                lease_until,
+            })
+        })
     }
 }
 

@@ -15,6 +15,8 @@ use securanet_model::{
 const PREFIX_FORMAT: u8 = 1;
 /// Names the hash of [`repeat_key`]; frozen, since stores remember its results for three days.
 const REPEAT_CONTEXT: &str = "securanet-mail 1 repeat of a message for one account";
+/// Names the hash of [`onward_key`]; frozen for the same reason.
+const ONWARD_CONTEXT: &str = "securanet-mail 1 mail of a recipient of the queue that is sent on";
 /// Names the hash of [`waiting_key`]; frozen for the same reason.
 const WAITING_CONTEXT: &str = "securanet-mail 1 delivery of a recipient of the queue to one account";
 
@@ -56,6 +58,17 @@ pub fn waiting_key(queue: GroupId, place: Place, account: AccountId) -> KeyedHas
     first_half(&hasher)
 }
 
+/// The same of what such a recipient's address sends on, in the name of an address of ours, to these.
+pub fn onward_key<'a>(queue: GroupId, place: Place, texts: impl Iterator<Item = &'a str>) -> KeyedHash {
+    let mut hasher = blake3::Hasher::new_derive_key(ONWARD_CONTEXT);
+    hasher.update(&queue.get().to_be_bytes()).update(&place.item.to_be_bytes()).update(&place.position.to_be_bytes());
+    for text in texts {
+        // No address has a zero octet.
+        hasher.update(text.as_bytes()).update(&[0]);
+    }
+    first_half(&hasher)
+}
+
 fn first_half(hasher: &blake3::Hasher) -> KeyedHash {
     let mut key = [0; 16];
     key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
@@ -82,6 +95,7 @@ mod tests {
             received_count: 0,
             repeat_key: KeyedHash([7; 16]),
             message_id: message_id.map(str::to_owned),
+            delivered_to: Vec::new(),
             lease_until: UnixMillis::new(0),
         }
     }

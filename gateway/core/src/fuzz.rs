@@ -1,9 +1,12 @@
 //! Entries for fuzzing the parsers of foreign octets: none may panic, and what they accept survives a round trip.
 
+use securanet_model::{Address, UnixMillis};
+
 use crate::{
     line::{Line, LineStream},
     login::{self, scram},
     proxy,
+    srs::Srs,
 };
 
 /// The PROXY header: reading is stable under more octets, and written headers are read back.
@@ -87,6 +90,22 @@ fn lines(data: &[u8], piece: usize) -> Vec<Line> {
     found
 }
 
+/// Rewritten senders: what comes back is what was sent, whatever it is, and nothing else comes back.
+pub fn fuzz_srs(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(sender) = Address::parse(text) else { return };
+    let (srs, now) = (Srs::new(&[7; 32]), UnixMillis::new(1_790_000_000_000));
+    assert!(srs.restore(&sender, now).is_err(), "nobody guesses one");
+    let Some(rewritten) = srs.address(&sender, sender.domain(), now) else { return };
+    assert!(rewritten.local().len() <= 64 && Srs::is_rewritten(&rewritten), "{rewritten}");
+    let read = Address::parse(&rewritten.to_string());
+    let restored = read.map(|read| srs.restore(&read, now));
+    let again = restored.as_ref().is_ok_and(|restored| {
+        restored.as_ref().is_ok_and(|restored| srs.address(restored, sender.domain(), now).as_ref() == Some(&rewritten))
+    });
+    assert!(again, "{sender} became {rewritten} became {restored:?}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +157,21 @@ mod tests {
         let last = b"c=biws,r=abcnonce,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
         let bound = b"p=tls-exporter,a=x,n=a=2Cb,r=abc";
         mutate(fuzz_scram, &[b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO", b"y,a=o=3Dp,n=u,r=x,ext=1", bound, last]);
+    }
+
+    #[test]
+    fn rewritten_senders_survive_mutation() {
+        let srs = Srs::new(&[8; 32]);
+        let sender = Address::parse("ann@a.example").unwrap();
+        let made = srs.address(&sender, sender.domain(), UnixMillis::new(1_790_000_000_000)).unwrap().to_string();
+        let seeds: [&[u8]; 5] = [
+            b"ann=x@a.example",
+            made.as_bytes(),
+            b"SRS0+x=y=b.example=z@a.example",
+            b"SRS1=x=b.example==y@a.example",
+            "\"a b\u{e4}\"@a.example".as_bytes(),
+        ];
+        mutate(fuzz_srs, &seeds);
     }
 
     #[test]

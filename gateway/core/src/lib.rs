@@ -1,4 +1,4 @@
-//! What all protocols share: the store they talk to, listeners, TLS, the PROXY header, limits, login.
+//! What all protocols share: the store they talk to, listeners, TLS, the PROXY header, limits, login, rewritten senders.
 //!
 //! A gateway is stateless by construction: this crate and those above it name neither the engine nor a
 //! key-value store nor Raft. They know [`store::Store`], whose implementations live elsewhere.
@@ -18,6 +18,7 @@ pub mod login;
 pub mod metric;
 pub mod proxy;
 pub mod signing;
+pub mod srs;
 pub mod store;
 mod stream;
 pub mod tls;

@@ -60,6 +60,9 @@ impl Commit<'_> {
         }
         let octets = first.map_or(0, |ingested| ingested.message.size_bytes);
         let mut plan = Plan::new(envelope, &messages, seen, self.separate());
+        for by in &plan.looped {
+            tracing::warn!(mail = self.id, %by, "not sent on again: it has been here before");
+        }
         // The plan has its own copies: what is not needed any more is not held through the commit.
         drop(messages);
         let results = self.execute(&mut plan).await;
@@ -124,6 +127,9 @@ impl Commit<'_> {
     async fn replies(&self, envelope: &Envelope, plan: &Plan, fates: &[Fate]) -> Vec<Reply> {
         let repeats = fates.iter().filter(|fate| matches!(fate, Fate::Kept { repeat: true })).count();
         metric::repeats(self.smtp.protocol(), repeats as u64);
+        if repeats > 0 {
+            tracing::info!(mail = self.id, repeats, "a sender's repeat: what was here already was not kept again");
+        }
         if fates.contains(&Fate::Elsewhere) {
             self.smtp.recipients.forget();
         }
@@ -152,7 +158,8 @@ impl Commit<'_> {
                 tracing::warn!(mail = self.id, %error, "message was not committed");
                 refusal::of_store(error)
             }
-            None => refusal::no_commit(),
+            // It led nowhere but back to where it has been.
+            None => Reply::new(554, (4, 6), "message goes round in circles: it was sent on from here before"),
         }
     }
 }

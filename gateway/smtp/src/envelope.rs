@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use securanet_gateway::model::{
-    GroupId, TenantId, UnixMillis,
+    Address, GroupId, ReversePath, TenantId, UnixMillis,
     directory::LocalRecipient,
     limits,
     outbound::{DeliverBy, Origin},
@@ -30,9 +30,11 @@ pub(crate) struct Client {
 /// What an accepted recipient address leads to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Accepted {
-    /// Mailboxes of ours.
+    /// Mailboxes of ours, and whom an address of ours sends its mail on to.
     Local {
         accounts: Vec<LocalRecipient>,
+        /// Addresses outside that it is sent on to.
+        onward: Vec<SentOn>,
         /// `postmaster` or `abuse`: no quota stands in its way.
         role: bool,
     },
@@ -41,6 +43,22 @@ pub(crate) enum Accepted {
         /// What its mail waits with in the queue.
         destination: String,
     },
+}
+
+/// Somebody outside to whom mail for an address of ours is sent on. That is no relaying: whoever set up the account's
+/// forwarding, the alias or the list has granted it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SentOn {
+    pub(crate) to: Address,
+    /// The envelope's sender for this one.
+    pub(crate) sender: ReversePath,
+    /// Who sends it on.
+    pub(crate) by: Address,
+    /// Whose content it is.
+    pub(crate) tenant: TenantId,
+    /// The queue that keeps it.
+    pub(crate) group: GroupId,
+    pub(crate) through_list: bool,
 }
 
 /// Where the mail of a submitter goes out.
@@ -62,6 +80,14 @@ impl Accepted {
             Self::Outside { .. } => &[],
         }
     }
+
+    /// Those outside whom it is sent on to.
+    pub(crate) fn onward(&self) -> &[SentOn] {
+        match self {
+            Self::Local { onward, .. } => onward,
+            Self::Outside { .. } => &[],
+        }
+    }
 }
 
 /// One accepted RCPT.
@@ -75,7 +101,7 @@ impl Recipient {
     /// Whether an account over its quota refuses: where the sender hears of it, which it cannot for one member of
     /// a list among others.
     pub(crate) fn enforces_quota(&self) -> bool {
-        matches!(&self.accepted, Accepted::Local { accounts, role: false } if accounts.len() == 1)
+        matches!(&self.accepted, Accepted::Local { accounts, role: false, .. } if accounts.len() == 1)
     }
 }
 
@@ -93,6 +119,7 @@ pub(crate) struct Envelope {
     pub(crate) hold_until: Option<UnixMillis>,
     /// RFC 2852.
     pub(crate) deliver_by: Option<DeliverBy>,
+    /// With whom their mail is sent on to.
     accounts: usize,
 }
 
@@ -137,13 +164,14 @@ impl Envelope {
         let mut tenants = self.tenants.clone();
         let outlet = self.outlet.as_ref().filter(|_| waits || matches!(accepted, Accepted::Outside { .. }));
         let of_accounts = accepted.accounts().iter().map(|account| account.tenant);
-        for tenant in of_accounts.chain(outlet.map(|outlet| outlet.tenant)) {
+        let of_onward = accepted.onward().iter().map(|onward| onward.tenant);
+        for tenant in of_accounts.chain(of_onward).chain(outlet.map(|outlet| outlet.tenant)) {
             if !tenants.contains(&tenant) {
                 tenants.push(tenant);
             }
         }
-        let accounts = self.accounts + accepted.accounts().len();
-        // A list alone always fits: the directory resolves to no more accounts than this.
+        let accounts = self.accounts + accepted.accounts().len() + accepted.onward().len();
+        // A list alone always fits: the directory resolves to no more than this.
         if !self.recipients.is_empty() && (accounts > limits::GROUP_MEMBERS_MAX || tenants.len() > TENANTS_MAX) {
             return Err(too_many());
         }

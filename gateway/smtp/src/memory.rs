@@ -23,8 +23,9 @@ const AGE_MAX: Duration = Duration::from_secs(5);
 const ADDRESSES_MAX: usize = 20_000;
 /// Accounts without a quota remembered; 40 octets each.
 const ACCOUNTS_MAX: usize = 20_000;
-/// A resolution to more accounts than this is not remembered: lists are large and their mail is rare.
-const RESOLUTION_ACCOUNTS_MAX: usize = 4;
+/// A resolution to more accounts and addresses outside than this is not remembered: lists are large and their mail is
+/// rare.
+const RESOLUTION_PLACES_MAX: usize = 4;
 
 /// When the directory was asked, by its own count of changes and by the clock.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +67,11 @@ impl Memory {
 
     /// Remembers what the directory said, asked at `stamp`.
     pub(crate) fn remember(&self, canonical: String, stamp: Stamp, resolution: &Arc<Resolution>) {
-        let accounts = if let Resolution::Local(accounts) = resolution.as_ref() { accounts.len() } else { 0 };
-        if accounts <= RESOLUTION_ACCOUNTS_MAX {
+        let places = match resolution.as_ref() {
+            Resolution::Local(found) => found.accounts.len() + found.onward.len(),
+            _ => 0,
+        };
+        if places <= RESOLUTION_PLACES_MAX {
             self.resolutions.insert(canonical, (stamp, Arc::clone(resolution)));
         }
     }

@@ -4,43 +4,42 @@
 //! in the group of the first: one commit, then 250, and the queue does the rest. In LMTP each recipient has a reply
 //! of its own, so each group is asked by itself, and only a list that spans groups is fanned out.
 //!
-//! With recipients in the world all of it is one Accept in the submitter's group: the queue takes the world's copy
-//! and the mailboxes' together, or nothing. Content belongs to one organisation, so mailboxes of other ones come
-//! before it, each organisation's as a FanOut in the same group: should a later step fail, the client sends all of
-//! it again, and only mailboxes know a repeat.
+//! With recipients in the world ([`world`]) all of it is one Accept in the submitter's group, or in that of the first
+//! address that sends on: the queue takes the world's copies and the mailboxes' together, or nothing. A mailing that is
+//! too large for one is several in one request: should one of them be refused, the client sends all of it again, and
+//! queue and mailboxes know the repeat. In LMTP each recipient that leads into the world is asked for by itself.
 //!
 //! A recipient of ours whose mail waits ([`local`]) goes the same way as the world. From somebody who submits nothing
 //! that is one Accept in the shard of the first such recipient.
 //!
-//! An account reached by several recipients gets one copy, under the first one's folder and Delivered-To.
+//! An account reached by several recipients gets one copy, under the first one's folder and Delivered-To, and an address
+//! in the world gets one.
 //!
 //! Pure: values in, values out.
 
 pub(crate) mod local;
 mod sent;
+mod world;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use securanet_gateway::{
     deposit,
     model::{
-        AccountId, Command, GroupId, Reply as StoreReply, ReversePath, StoreError, TenantId,
+        AccountId, Address, Command, GroupId, Reply as StoreReply, ReversePath, StoreError, TenantId,
         account::AccountRefusal,
         content::Ingested,
         delivery::{
             Deliver, DeliverReply, DeliverTo, Delivered, FanOut, FanOutTarget, QueueCommand, QueueReply, QuotaRule,
         },
-        outbound::{
-            Acceptance, EnvelopeOptions, LOCAL_DESTINATION, Outbound, OutboundCommand, OutboundRecipient, OutboundReply,
-        },
+        directory::LocalRecipient,
+        outbound::OutboundReply,
     },
     store::Executed,
 };
 
-use crate::{
-    envelope::{Accepted, Envelope, Outlet, Recipient},
-    grammar::{Body, ForwardPath},
-};
+use self::world::{World, Writer};
+use crate::envelope::{Accepted, Envelope, Recipient};
 
 /// Commands for one group, committed together.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,8 +56,11 @@ pub(crate) struct Plan {
     pub(crate) requests: Vec<Request>,
     /// Whether each request waits until what the one before it asked for is kept.
     pub(crate) in_order: bool,
-    /// For each recipient, the copies that it led to. The world's is one copy for all recipients there.
+    /// For each recipient, the copies that it led to, those for the world behind those for accounts. None: it led
+    /// nowhere but back to where the message has been.
     by_recipient: Vec<Vec<usize>>,
+    /// Addresses of ours that have sent the message on before, and do not again.
+    pub(crate) looped: Vec<Address>,
     copies: usize,
     /// The copy in Sent.
     sent: Option<sent::Place>,
@@ -106,23 +108,20 @@ impl Plan {
     /// reply of its own (LMTP).
     pub(crate) fn new(envelope: &Envelope, messages: &[(TenantId, Ingested)], seen: Seen<'_>, separate: bool) -> Self {
         let (copies, mut by_recipient) = copies(envelope, messages, separate);
-        let outside = outside(envelope, separate);
-        let outlet = envelope.outlet.clone().or_else(|| local::outlet(envelope));
-        if let (Some(outlet), false) = (&outlet, outside.is_empty()) {
-            for (of_recipient, recipient) in by_recipient.iter_mut().zip(&envelope.recipients) {
-                if waiting_at(envelope, recipient, separate).is_some() {
-                    of_recipient.push(copies.len());
-                }
-            }
-            let sending = Sending { envelope, outlet, outside, seen };
-            let requests = sending.requests(&copies, messages);
-            let plan = Self { requests, in_order: true, by_recipient, copies: copies.len() + 1, sent: None };
-            return plan.keep_sent(envelope, messages);
+        let mut world = World::new(envelope, messages, separate);
+        for (of_recipient, abroad) in by_recipient.iter_mut().zip(&world.by_recipient) {
+            of_recipient.extend(abroad.iter().map(|place| copies.len() + place));
         }
-        let bundles = bundles(&copies, &by_recipient, separate);
-        let requests =
-            bundles.into_iter().map(|bundle| request(&copies, bundle, messages, &envelope.mail.sender)).collect();
-        let plan = Self { requests, in_order: false, by_recipient, copies: copies.len(), sent: None };
+        let looped = std::mem::take(&mut world.looped);
+        let count = copies.len() + world.len();
+        let writer = Writer { envelope, messages, seen, copies: &copies, world: &world };
+        let bundles = bundles(&copies, count, &by_recipient, separate);
+        let requests = bundles.into_iter().map(|bundle| match bundle.iter().any(|&copy| copy >= copies.len()) {
+            true => writer.request(&bundle),
+            false => request(&copies, bundle, messages, &envelope.mail.sender),
+        });
+        let requests = requests.collect();
+        let plan = Self { requests, in_order: false, by_recipient, looped, copies: count, sent: None };
         plan.keep_sent(envelope, messages)
     }
 
@@ -178,18 +177,23 @@ fn copies(envelope: &Envelope, messages: &[(TenantId, Ingested)], separate: bool
     let mut by_account: HashMap<AccountId, usize> = HashMap::new();
     let mut by_recipient = Vec::with_capacity(envelope.recipients.len());
     for recipient in &envelope.recipients {
-        if waiting_at(envelope, recipient, separate).is_some() {
+        if waits(envelope, recipient, separate) {
             by_recipient.push(Vec::new());
             continue;
         }
-        let prefix = deposit::recipient_prefix(&envelope.mail.sender, &recipient.rcpt.recipient);
+        let prefix = |account: &LocalRecipient| {
+            // RFC 5321 3.9.2: what a list leads to comes from its owner. The null sender stays.
+            let owner = account.list_owner.clone().filter(|_| envelope.mail.sender != ReversePath::Null);
+            let sender = owner.map(ReversePath::Address);
+            deposit::recipient_prefix(sender.as_ref().unwrap_or(&envelope.mail.sender), &recipient.rcpt.recipient)
+        };
         let quota = if alone && recipient.enforces_quota() { QuotaRule::Enforced } else { QuotaRule::Admitted };
         let of_recipient = recipient.accepted.accounts().iter().map(|account| {
             *by_account.entry(account.account).or_insert_with(|| {
                 let ingested = messages.iter().find(|(tenant, _)| *tenant == account.tenant).map(|(_, found)| found);
                 let repeat_key =
                     ingested.and_then(|found| deposit::repeat_key(found, &envelope.mail.sender, account.account));
-                let to = deposit::deliver_to(account, &prefix, repeat_key);
+                let to = deposit::deliver_to(account, &prefix(account), repeat_key);
                 copies.push(Copy { group: account.group, tenant: account.tenant, quota, to });
                 copies.len() - 1
             })
@@ -199,12 +203,19 @@ fn copies(envelope: &Envelope, messages: &[(TenantId, Ingested)], separate: bool
     (copies, by_recipient)
 }
 
-/// Which copies are asked for together: all; or in LMTP each group's, and each list's by itself.
-fn bundles(copies: &[Copy], by_recipient: &[Vec<usize>], separate: bool) -> Vec<Vec<usize>> {
+/// Whether a recipient of ours waits in the queue instead of getting its mail at once. In LMTP each recipient has a reply
+/// of its own, which the queue cannot give.
+fn waits(envelope: &Envelope, recipient: &Recipient, separate: bool) -> bool {
+    matches!(recipient.accepted, Accepted::Local { .. }) && !separate && local::waits(envelope, recipient)
+}
+
+/// Which copies are asked for together: all; or in LMTP each group's, and what a list or an address that sends on leads
+/// to by itself. There are `count`, those for accounts first.
+fn bundles(copies: &[Copy], count: usize, by_recipient: &[Vec<usize>], separate: bool) -> Vec<Vec<usize>> {
     if !separate {
-        return vec![(0..copies.len()).collect()];
+        return if count == 0 { Vec::new() } else { vec![(0..count).collect()] };
     }
-    let mut taken = vec![false; copies.len()];
+    let mut taken = vec![false; count];
     let mut bundles: Vec<Vec<usize>> = Vec::new();
     let mut by_group: HashMap<GroupId, usize> = HashMap::new();
     for of_recipient in by_recipient {
@@ -212,7 +223,7 @@ fn bundles(copies: &[Copy], by_recipient: &[Vec<usize>], separate: bool) -> Vec<
         fresh.iter().for_each(|&copy| taken[copy] = true);
         match fresh.as_slice() {
             [] => {}
-            [copy] => {
+            [copy] if *copy < copies.len() => {
                 let bundle = *by_group.entry(copies[*copy].group).or_insert_with(|| {
                     bundles.push(Vec::new());
                     bundles.len() - 1
@@ -254,100 +265,6 @@ fn request(copies: &[Copy], bundle: Vec<usize>, messages: &[(TenantId, Ingested)
     request
 }
 
-/// The destination with which a recipient's mail waits in the queue; none: it goes into its mailboxes at once. In LMTP
-/// each recipient has a reply of its own, which the queue cannot give.
-fn waiting_at(envelope: &Envelope, recipient: &Recipient, separate: bool) -> Option<String> {
-    match &recipient.accepted {
-        Accepted::Outside { destination } => Some(destination.clone()),
-        Accepted::Local { .. } if !separate && local::waits(envelope, recipient) => Some(LOCAL_DESTINATION.to_owned()),
-        Accepted::Local { .. } => None,
-    }
-}
-
-/// The recipients whose mail waits in the queue, each once.
-fn outside(envelope: &Envelope, separate: bool) -> Vec<OutboundRecipient> {
-    let mut recipients: Vec<OutboundRecipient> = Vec::new();
-    let mut met = HashSet::new();
-    for recipient in &envelope.recipients {
-        let ForwardPath::Address(address) = &recipient.rcpt.recipient else { continue };
-        let Some(destination) = waiting_at(envelope, recipient, separate) else { continue };
-        if met.insert(address.canonical()) {
-            let original = recipient.rcpt.original.as_ref();
-            recipients.push(OutboundRecipient {
-                address: address.clone(),
-                destination,
-                notify: recipient.rcpt.notify,
-                original: original.map(|original| format!("{};{}", original.address_type, original.address)),
-            });
-        }
-    }
-    recipients
-}
-
-/// A message with recipients whose mail waits in the queue, in the world or here.
-struct Sending<'a> {
-    envelope: &'a Envelope,
-    outlet: &'a Outlet,
-    outside: Vec<OutboundRecipient>,
-    seen: Seen<'a>,
-}
-
-impl Sending<'_> {
-    fn requests(self, copies: &[Copy], messages: &[(TenantId, Ingested)]) -> Vec<Request> {
-        let (group, tenant) = (self.outlet.group, self.outlet.tenant);
-        let sender = &self.envelope.mail.sender;
-        let about =
-            |tenant| -> Vec<usize> { (0..copies.len()).filter(|&copy| copies[copy].tenant == tenant).collect() };
-        let mut requests = Vec::new();
-        for (other, ingested) in messages.iter().filter(|(other, _)| *other != tenant) {
-            let about = about(*other);
-            let targets = targets(copies, &about);
-            let fan_out = FanOut { message: ingested.message.clone(), sender: sender.clone(), targets };
-            let commands = vec![Command::Queue(QueueCommand::FanOut(fan_out))];
-            requests.push(Request { group, commands, copies: vec![about] });
-        }
-        if let Some((_, ingested)) = messages.iter().find(|(own, _)| *own == tenant) {
-            let mut about = about(tenant);
-            let fan_out = (!about.is_empty()).then(|| FanOut {
-                message: ingested.message.clone(),
-                sender: sender.clone(),
-                targets: targets(copies, &about),
-            });
-            about.push(copies.len());
-            let acceptance = Acceptance { fan_out, outbound: Some(self.outbound(ingested)) };
-            let commands = vec![Command::Outbound(OutboundCommand::Accept(Box::new(acceptance)))];
-            requests.push(Request { group, commands, copies: vec![about] });
-        }
-        requests
-    }
-
-    fn outbound(self, ingested: &Ingested) -> Outbound {
-        let (mail, seen) = (&self.envelope.mail, self.seen);
-        let sender_needs_utf8 = matches!(&mail.sender, ReversePath::Address(address) if address.needs_utf8());
-        let address_needs_utf8 =
-            sender_needs_utf8 || self.outside.iter().any(|to| !to.is_local() && to.address.needs_utf8());
-        let options = EnvelopeOptions {
-            ret: mail.ret,
-            envelope_id: mail.envelope_id.clone(),
-            eight_bit: mail.body == Body::EightBitMime || seen.eight_bit,
-            // RFC 6531 3.1: asked for by the client, and needed; a header in Latin-1 is no reason to ask for it.
-            utf8: mail.utf8 && (address_needs_utf8 || seen.eight_bit_header),
-            require_tls: mail.require_tls,
-            deliver_by: self.envelope.deliver_by,
-        };
-        Outbound {
-            message: ingested.message.clone(),
-            sender: mail.sender.clone(),
-            recipients: self.outside,
-            options,
-            origin: self.outlet.origin.clone(),
-            message_id: ingested.message_id.clone(),
-            trace_id: seen.id.to_owned(),
-            hold_until: self.envelope.hold_until,
-        }
-    }
-}
-
 /// The copies by group; groups in order of appearance.
 fn targets(copies: &[Copy], about: &[usize]) -> Vec<FanOutTarget> {
     let mut targets: Vec<FanOutTarget> = Vec::new();
@@ -375,7 +292,9 @@ fn fate(reply: Option<&StoreReply>, place: usize) -> Fate {
             None => strange("an outcome is missing".to_owned()),
         },
         Some(StoreReply::Queue(QueueReply::Queued(_))) => Fate::Kept { repeat: false },
-        Some(StoreReply::Outbound(OutboundReply::Accepted { .. })) => Fate::Kept { repeat: false },
+        Some(StoreReply::Outbound(OutboundReply::Accepted(items))) => {
+            Fate::Kept { repeat: !items.is_empty() && items.iter().all(|item| item.repeat) }
+        }
         Some(StoreReply::Queue(QueueReply::WindowFull(_)) | StoreReply::Outbound(OutboundReply::WindowFull(_))) => {
             Fate::Later("too much mail is on its way")
         }

@@ -6,31 +6,38 @@
 //! | not our domain, and nobody submits: no relaying, by construction | 550 5.7.1 |
 //! | not our domain, and the device that submits may not send there | 550 5.7.1 |
 //! | an address literal, for who submits | 550 5.1.2 |
+//! | a rewritten sender ([`Srs`]) that we did not make, or too long ago | 550 5.1.1 |
+//! | a rewritten sender, for mail that is no bounce | 550 5.7.1 |
 //! | suspended | 550 5.2.1 |
 //! | account or domain full | 452 4.2.2 or 552 5.2.2, policy `smtp.over_quota_reply` |
 //! | the store does not answer | 451 4.3.0 |
 //!
 //! `postmaster` (with or without a domain) and `abuse` are accepted whatever the directory says of them; when nobody
-//! has the address it goes to the cluster's postmaster (RFC 5321 4.5.1, RFC 2142 4). Quotas are looked at only where
+//! has the address it goes to the cluster's postmaster (RFC 5321 4.5.1, RFC 2142 4). What an address of ours sends on
+//! gets its sender here: a list's owner (RFC 5321 3.9.2), the same one where that is ours, else a rewritten one. A
+//! bounce to a rewritten one goes back to whom it was made of. Quotas are looked at only where
 //! an address leads to one account: of a full member of a list the sender could not be told.
 
 use std::{sync::Arc, time::Duration};
 
 use securanet_gateway::{
     client::{AccountPlace, StoreClient},
+    clock,
     model::{
-        Address, StoreError,
+        Address, GroupId, ReversePath, StoreError, TenantId,
         account::{AccountAnswer, AccountQuery, AccountRef, QuotaUsage},
-        directory::{DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
+        directory::{Destinations, DirectoryAnswer, DirectoryQuery, Domain, LocalRecipient, Onward, Resolution},
         limits,
         policy::Scope,
         request::Topic,
     },
+    srs::Srs,
 };
+use tokio::sync::OnceCell;
 
 use crate::{
-    envelope::Accepted,
-    grammar::{ForwardPath, RcptTo, Reply},
+    envelope::{Accepted, SentOn},
+    grammar::{ForwardPath, MailFrom, RcptTo, Reply},
     memory::Memory,
     refusal,
     rooms::{self, DomainRooms},
@@ -48,12 +55,19 @@ pub(crate) struct Recipients {
     store: StoreClient,
     memory: Memory,
     rooms: DomainRooms,
+    cluster: OnceCell<Fixed>,
+}
+
+/// What never changes of a cluster.
+struct Fixed {
+    srs: Srs,
+    shards: u32,
 }
 
 impl Recipients {
     pub(crate) fn new(store: StoreClient) -> Self {
         let memory = Memory::new(store.store().watch(Topic::Directory));
-        Self { rooms: DomainRooms::new(store.clone()), memory, store }
+        Self { rooms: DomainRooms::new(store.clone()), memory, store, cluster: OnceCell::new() }
     }
 
     /// Begins to watch what domains use.
@@ -66,17 +80,17 @@ impl Recipients {
         self.memory.forget();
     }
 
-    /// Who gets the mail; `size_octets` is what the client announced.
+    /// Who gets the mail; `mail` is the envelope's sender with what was announced.
     ///
     /// # Errors
     /// The reply that refuses the recipient.
     pub(crate) async fn admit(
         &self,
         rcpt: &RcptTo,
-        size_octets: Option<u64>,
+        mail: &MailFrom,
         submitter: Option<&Submitter>,
     ) -> Result<Accepted, Reply> {
-        let decision = self.decide(&rcpt.recipient, size_octets.unwrap_or(0), submitter);
+        let decision = self.decide(&rcpt.recipient, mail, submitter);
         match tokio::time::timeout(TIMEOUT, decision).await {
             Ok(Ok(decision)) => decision,
             Ok(Err(error)) => {
@@ -90,32 +104,121 @@ impl Recipients {
     async fn decide(
         &self,
         recipient: &ForwardPath,
-        octets: u64,
+        mail: &MailFrom,
         submitter: Option<&Submitter>,
     ) -> Result<Result<Accepted, Reply>, StoreError> {
         let address = match recipient {
             ForwardPath::Address(address) => address,
-            ForwardPath::Postmaster => return self.postmaster().await,
+            ForwardPath::Postmaster => return self.postmaster(&mail.sender).await,
             ForwardPath::Literal(_) if submitter.is_some() => {
                 return Ok(Err(Reply::new(550, (1, 2), "hosts without a name are not sent to: give a domain")));
             }
             ForwardPath::Literal(_) => return Ok(Err(no_relay())),
         };
-        let role = is_role(address);
+        if Srs::is_rewritten(address)
+            && let Some(domain) = self.domain(address).await?
+        {
+            return self.way_back(address, domain.tenant, mail).await;
+        }
         let resolution = self.resolve(address).await?;
-        let accounts = match resolution.as_ref() {
-            Resolution::Foreign => return Ok(outside(address, submitter)),
-            Resolution::Unknown | Resolution::Suspended if role => return self.postmaster().await,
+        match resolution.as_ref() {
+            Resolution::Foreign => Ok(outside(address, submitter)),
+            resolution => self.inside(address, resolution, mail).await,
+        }
+    }
+
+    /// An address of ours.
+    async fn inside(
+        &self,
+        address: &Address,
+        resolution: &Resolution,
+        mail: &MailFrom,
+    ) -> Result<Result<Accepted, Reply>, StoreError> {
+        let role = is_role(address);
+        let found = match resolution {
+            Resolution::Foreign => return Ok(Err(no_relay())),
+            Resolution::Unknown | Resolution::Suspended if role => return self.postmaster(&mail.sender).await,
             Resolution::Unknown => return Ok(Err(Reply::new(550, (1, 1), "no such mailbox here"))),
             Resolution::Suspended => return Ok(Err(Reply::new(550, (2, 1), "mailbox is disabled"))),
-            Resolution::Local(accounts) => accounts.clone(),
+            Resolution::Local(found) => found.clone(),
         };
-        if let ([account], false) = (accounts.as_slice(), role)
-            && !self.has_room(account, octets).await?
+        if let ([account], false) = (found.accounts.as_slice(), role)
+            && !self.has_room(account, mail.size_octets.unwrap_or(0)).await?
         {
             return Ok(Err(self.over_quota(account).await));
         }
-        Ok(Ok(Accepted::Local { accounts, role }))
+        self.local(found, role, &mail.sender).await.map(Ok)
+    }
+
+    async fn local(&self, found: Destinations, role: bool, sender: &ReversePath) -> Result<Accepted, StoreError> {
+        let Destinations { accounts, onward } = found;
+        Ok(Accepted::Local { accounts, onward: self.sent_on(onward, sender).await?, role })
+    }
+
+    /// The senders of mail that is sent on.
+    async fn sent_on(&self, onward: Vec<Onward>, sender: &ReversePath) -> Result<Vec<SentOn>, StoreError> {
+        if onward.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ours = match sender {
+            ReversePath::Address(address) => self.domain(address).await?.is_some(),
+            ReversePath::Null | ReversePath::Literal(_) => false,
+        };
+        let (srs, now) = (&self.cluster().await?.srs, clock::now());
+        let sent_on = onward.into_iter().map(|onward| SentOn {
+            sender: srs.sent_on(&onward, sender, ours, now),
+            to: onward.address,
+            by: onward.by,
+            tenant: onward.tenant,
+            group: onward.group,
+            through_list: onward.through_list,
+        });
+        Ok(sent_on.collect())
+    }
+
+    /// A bounce of what was sent on goes to whom it came from.
+    async fn way_back(
+        &self,
+        address: &Address,
+        tenant: TenantId,
+        mail: &MailFrom,
+    ) -> Result<Result<Accepted, Reply>, StoreError> {
+        if mail.sender != ReversePath::Null {
+            return Ok(Err(Reply::new(550, (7, 1), "only bounces are for this address: write to the sender itself")));
+        }
+        let fixed = self.cluster().await?;
+        let sender = match fixed.srs.restore(address, clock::now()) {
+            Ok(sender) => sender,
+            Err(error) => return Ok(Err(Reply::new(550, (1, 1), format!("no such mailbox here: {error}")))),
+        };
+        let resolution = self.resolve(&sender).await?;
+        if *resolution != Resolution::Foreign {
+            return self.inside(&sender, &resolution, mail).await;
+        }
+        let group = shard_of(&sender, fixed.shards);
+        let back =
+            SentOn { to: sender, sender: ReversePath::Null, by: address.clone(), tenant, group, through_list: false };
+        Ok(Ok(Accepted::Local { accounts: Vec::new(), onward: vec![back], role: true }))
+    }
+
+    /// The domain of an address, if it is ours.
+    async fn domain(&self, address: &Address) -> Result<Option<Domain>, StoreError> {
+        match self.store.ask_directory(DirectoryQuery::Domain(address.domain().clone())).await? {
+            DirectoryAnswer::Domain(domain) => Ok(domain),
+            other => Err(StoreError::Internal(format!("not a domain: {other:?}"))),
+        }
+    }
+
+    async fn cluster(&self) -> Result<&Fixed, StoreError> {
+        let ask = || async {
+            match self.store.ask_directory(DirectoryQuery::Cluster).await? {
+                DirectoryAnswer::Cluster(Some(cluster)) => {
+                    Ok(Fixed { srs: Srs::new(&cluster.login_key), shards: cluster.shards })
+                }
+                other => Err(StoreError::Internal(format!("not the cluster: {other:?}"))),
+            }
+        };
+        self.cluster.get_or_try_init(ask).await
     }
 
     async fn resolve(&self, address: &Address) -> Result<Arc<Resolution>, StoreError> {
@@ -129,9 +232,9 @@ impl Recipients {
         Ok(resolution)
     }
 
-    async fn postmaster(&self) -> Result<Result<Accepted, Reply>, StoreError> {
+    async fn postmaster(&self, sender: &ReversePath) -> Result<Result<Accepted, Reply>, StoreError> {
         match self.ask(DirectoryQuery::ResolvePostmaster).await? {
-            Resolution::Local(accounts) => Ok(Ok(Accepted::Local { accounts, role: true })),
+            Resolution::Local(found) => self.local(found, true, sender).await.map(Ok),
             other => {
                 tracing::error!(?other, "nobody gets postmaster's mail: create an account or alias postmaster");
                 Ok(Err(Reply::new(451, (3, 5), "nobody is postmaster here yet")))
@@ -184,6 +287,13 @@ impl Recipients {
         };
         Reply::new(if permanent { 552 } else { 452 }, (2, 2), "mailbox is full")
     }
+}
+
+/// What has no account waits in a shard that its address picks.
+fn shard_of(address: &Address, shards: u32) -> GroupId {
+    let mut first = [0; 4];
+    first.copy_from_slice(&blake3::hash(address.canonical().as_bytes()).as_bytes()[..4]);
+    GroupId::new(1 + u32::from_be_bytes(first) % shards.max(1))
 }
 
 fn is_role(address: &Address) -> bool {

@@ -53,4 +53,6 @@ pub mod adr {
     pub mod adr_0017_utf8_headers_for_old_clients {}
     #[doc = include_str!("adr/0018-one-failure-for-all-that-waits.md")]
     pub mod adr_0018_one_failure_for_all_that_waits {}
+    #[doc = include_str!("adr/0019-what-is-sent-on.md")]
+    pub mod adr_0019_what_is_sent_on {}
 }

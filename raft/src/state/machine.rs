@@ -99,9 +99,9 @@ fn fans_out(proposal: &Proposal) -> bool {
     let mut commands = proposal.requests.iter().flat_map(|request| &request.commands);
     commands.any(|command| match command {
         Command::Queue(command) => matches!(command, QueueCommand::FanOut(_) | QueueCommand::Release { .. }),
-        Command::Outbound(OutboundCommand::Accept(acceptance)) => acceptance.fan_out.is_some(),
+        Command::Outbound(OutboundCommand::Accept(acceptance)) => !acceptance.fan_out.is_empty(),
         Command::Outbound(OutboundCommand::Report { message, .. }) => {
-            message.as_ref().is_some_and(|acceptance| acceptance.fan_out.is_some())
+            message.as_ref().is_some_and(|acceptance| !acceptance.fan_out.is_empty())
         }
         _ => false,
     })

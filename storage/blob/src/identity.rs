@@ -1,6 +1,6 @@
 //! Which message this is, and to which conversation it belongs: as keyed hashes, for the engine.
 
-use securanet_model::{KeyedHash, TenantId};
+use securanet_model::{Address, KeyedHash, TenantId};
 
 use crate::{
     keys::{ContentKeys, keyed_hash},
@@ -17,6 +17,11 @@ const IN_REPLY_TO_MAX: usize = 4;
 /// Octets of the Message-ID that traces and logs show.
 const MESSAGE_ID_SIZE_BYTES_MAX: usize = 255;
 
+/// Delivered-To fields that count, from the newest: more means a loop that the Received fields end.
+const DELIVERED_TO_MAX: usize = 100;
+/// Octets of one of them: a path (RFC 5321 4.5.3.1.3), and some.
+const DELIVERED_TO_SIZE_BYTES_MAX: usize = 400;
+
 /// What recognises a message.
 pub(crate) struct Identity {
     /// Recognises a sender's repeat.
@@ -25,6 +30,8 @@ pub(crate) struct Identity {
     pub(crate) thread_keys: Vec<KeyedHash>,
     /// The Message-ID as written.
     pub(crate) message_id: Option<String>,
+    /// Addresses that it was delivered to before, in canonical form.
+    pub(crate) delivered_to: Vec<String>,
 }
 
 /// Reads the identity of a message; `received` are its bytes without our own trace.
@@ -38,7 +45,16 @@ pub(crate) fn identify(keys: &ContentKeys, tenant: TenantId, header: &Header<'_>
         repeat_key,
         thread_keys: thread_keys(keys, tenant, header, repeat_key),
         message_id: written.map(displayed).filter(|id| !id.is_empty()),
+        delivered_to: delivered_to(header),
     }
+}
+
+/// Each server writes its field above those of the ones before.
+fn delivered_to(header: &Header<'_>) -> Vec<String> {
+    let fields = header.all(Name::DeliveredTo).take(DELIVERED_TO_MAX);
+    let fields = fields.filter(|value| value.len() <= DELIVERED_TO_SIZE_BYTES_MAX);
+    let texts = fields.filter_map(|value| String::from_utf8(crate::mime::cursor::unfold(value)).ok());
+    texts.filter_map(|text| Address::parse(text.trim()).ok()).map(|address| address.canonical()).collect()
 }
 
 /// A message without a Message-ID still has an own key, which nobody can refer to: that of its content.
@@ -113,6 +129,17 @@ mod tests {
         assert!(reply.thread_keys.contains(&root) && reply.thread_keys.contains(&parent));
         let distinct: std::collections::BTreeSet<_> = reply.thread_keys.iter().collect();
         assert_eq!(distinct.len(), reply.thread_keys.len());
+    }
+
+    #[test]
+    fn where_it_was_delivered_is_told_of_the_newest_hundred() {
+        let here = identity("Delivered-To: Ann@Example.ORG\r\nTo: x@y\r\ndelivered-to:\r\n bob@b.example \r\n");
+        assert_eq!(here.delivered_to, ["ann@example.org", "bob@b.example"]);
+        assert_eq!(identity("Delivered-To: nobody\r\nDelivered-To: \u{7f}@x\r\n").delivered_to, [""; 0]);
+        let many: String = (0..200).map(|n| format!("Delivered-To: {n}@x\r\n")).collect();
+        let many = identity(&many).delivered_to;
+        assert_eq!((many.len(), many[99].as_str()), (100, "99@x"));
+        assert_eq!(identity(&format!("Delivered-To: {}@x\r\n", "a".repeat(500))).delivered_to, [""; 0]);
     }
 
     #[test]

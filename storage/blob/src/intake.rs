@@ -238,6 +238,7 @@ impl Spool {
             received_count: header.received_count().saturating_sub(own_received),
             repeat_key: identity.repeat_key,
             message_id: identity.message_id,
+            delivered_to: identity.delivered_to,
             lease_until: lease.until,
         })
     }

@@ -140,9 +140,9 @@ impl Run {
     fn accept_all(&mut self, recipients_per_item: usize) -> Cost {
         let mut cost = Cost::default();
         for first in (0..RECIPIENTS).step_by(recipients_per_item) {
-            let acceptance = Acceptance { fan_out: None, outbound: Some(message(first, recipients_per_item)) };
+            let acceptance = Acceptance { fan_out: Vec::new(), outbound: vec![message(first, recipients_per_item)] };
             let reply = self.enter(OutboundCommand::Accept(Box::new(acceptance)), &mut cost);
-            assert!(matches!(reply, OutboundReply::Accepted { item: Some(_) }), "{reply:?}");
+            assert!(matches!(reply, OutboundReply::Accepted(_)), "{reply:?}");
         }
         cost
     }
@@ -224,5 +224,6 @@ fn message(first: usize, recipients: usize) -> Outbound {
         message_id: Some(format!("<{first}@a.example>")),
         trace_id: format!("trace-{first}"),
         hold_until: None,
+        repeat_key: None,
     }
 }

@@ -14,7 +14,7 @@ use securanet_model::{
     account::{AccountCommand, AccountRef, AccountRefusal, AppendMessage, FlagChange, UidSet},
     content::{BlobRef, NewMessage, Sealed},
     delivery::{Deliver, DeliverTo, DeliveryKey, FanOut, FanOutTarget, QueueCommand, QuotaRule},
-    directory::{Alias, DirectoryCommand, List, Quota, ScramVerifier, Verifiers},
+    directory::{Alias, DirectoryCommand, Forwarding, List, Quota, ScramVerifier, Verifiers},
     dkim::{DkimAlgorithm, DkimState, PrivateKey, Selector},
     policy::Scope,
     record,
@@ -287,6 +287,43 @@ fn sent() -> Vec<Command> {
 #[test]
 fn copies_in_sent_are_what_the_first_release_with_them_wrote() {
     check(1, sent(), include_str!("frozen/sent.txt"));
+}
+
+/// An account that forwards, one that did, an alias and a list that lead outside.
+fn forwarding() -> Vec<Command> {
+    let create = |local: &str| DirectoryCommand::CreateAccount {
+        address: address(&format!("{local}@a.example")),
+        display_name: String::new(),
+        password: None,
+        quota: Quota::default(),
+    };
+    let forward =
+        |account, forwarding| DirectoryCommand::SetForwarding { account: AccountId::new(account), forwarding };
+    let to = |to: &[&str], keep| Some(Forwarding { to: to.iter().map(|to| address(to)).collect(), keep });
+    let commands = vec![
+        DirectoryCommand::Initialise { cluster: [1; 16], content_key: [2; 32], login_key: [3; 32], shards: 2 },
+        DirectoryCommand::CreateDomain { tenant: TenantId::new(7), name: domain() },
+        create("ann"),
+        create("bob"),
+        forward(1, to(&["bob@a.example", "ann@b.example"], true)),
+        forward(2, to(&["bob@b.example"], false)),
+        forward(2, None),
+        DirectoryCommand::CreateAliasAnywhere(Alias {
+            address: address("x@a.example"),
+            target: address("x@b.example"),
+        }),
+        DirectoryCommand::PutListAnywhere(List {
+            address: address("all@a.example"),
+            owner: Some(address("bob@a.example")),
+            members: vec![address("ann@a.example"), address("y@b.example")],
+        }),
+    ];
+    commands.into_iter().map(Command::Directory).collect()
+}
+
+#[test]
+fn forwarding_is_what_the_first_release_with_it_wrote() {
+    check(0, forwarding(), include_str!("frozen/forwarding.txt"));
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub enum Table {
     TlsReportDue = 0x25,
     /// `day u32`: how many of them a day has.
     TlsDay = 0x26,
+    /// `account u64`: where the account's mail is sent on to.
+    Forwarding = 0x27,
 
     // ---- Queue and fan-in: queue/, fanin.rs.
     /// No field: the next item's number and the depths.
@@ -180,6 +182,8 @@ pub enum Table {
     OutboundSender = 0x7c,
     /// `message id text 0 | item u64`: empty.
     OutboundMessageId = 0x7d,
+    /// `day u32 | keyed hash 16`: when a message that may be repeated was taken in, and as which item.
+    OutboundRepeat = 0x7e,
 }
 
 impl Table {

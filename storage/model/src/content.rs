@@ -75,6 +75,10 @@ pub struct Ingested {
     pub repeat_key: KeyedHash,
     /// The Message-ID as written, for traces and logs; at most 255 octets.
     pub message_id: Option<String>,
+    /// The addresses of the Delivered-To fields that it came with, in canonical form: the first hundred,
+    /// which are the newest. Who
+    /// sends it on knows by them that it was here before.
+    pub delivered_to: Vec<String>,
     /// Until when the store keeps the blobs for a command that will name them.
     pub lease_until: UnixMillis,
 }

@@ -112,13 +112,22 @@ pub struct Account {
     pub created: UnixMillis,
 }
 
-/// Another address of one account, or of a list.
+/// Another address of one account, or of a list; or an address of ours for somebody outside.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Alias {
     /// The address.
     pub address: Address,
-    /// Where its mail goes: an account's, an alias's or a list's address of ours.
+    /// Where its mail goes: an account's, an alias's or a list's address of ours, or an address outside.
     pub target: Address,
+}
+
+/// Where an account's mail is sent on to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Forwarding {
+    /// 1 to [`crate::limits::FORWARDING_TARGETS_MAX`] addresses, distinct, ours or outside.
+    pub to: Vec<Address>,
+    /// Whether the account gets its mail, too.
+    pub keep: bool,
 }
 
 /// A distribution list.
@@ -126,9 +135,9 @@ pub struct Alias {
 pub struct List {
     /// Its address.
     pub address: Address,
-    /// Who gets its bounces (RFC 5321 3.9.2).
+    /// Who gets its bounces (RFC 5321 3.9.2): an address of ours.
     pub owner: Option<Address>,
-    /// Members in order, distinct; each an address of ours.
+    /// Members in order, distinct; addresses of ours or outside.
     pub members: Vec<Address>,
 }
 
@@ -230,14 +239,16 @@ pub enum DirectoryCommand {
         /// Which.
         id: AppPasswordId,
     },
-    /// Adds an alias; its target must exist and be ours.
+    /// Adds an alias; its target must exist and be ours. (As the first release had it: a log is applied the same by
+    /// each release. [`Self::CreateAliasAnywhere`] has taken its place.)
     CreateAlias(Alias),
     /// Removes an alias, and whatever named its address as [`Self::DeleteAccount`] does.
     DeleteAlias {
         /// Which.
         address: Address,
     },
-    /// Adds a list or replaces an existing one's members and owner.
+    /// Adds a list or replaces an existing one's members and owner; all must exist and be ours. (As the first release
+    /// had it; [`Self::PutListAnywhere`] has taken its place.)
     PutList(List),
     /// Removes a list, and whatever named its address as [`Self::DeleteAccount`] does.
     DeleteList {
@@ -328,6 +339,18 @@ pub enum DirectoryCommand {
         /// To whom.
         domains: Vec<DomainName>,
     },
+    /// Sends an account's mail on, or no more. Goes with the account; an address that goes leaves it.
+    SetForwarding {
+        /// Whose.
+        account: AccountId,
+        /// Where to; `None`: nowhere.
+        forwarding: Option<Forwarding>,
+    },
+    /// Adds an alias; its target must exist, or be outside.
+    CreateAliasAnywhere(Alias),
+    /// Adds a list or replaces an existing one's members and owner. The members must exist or be outside, the owner
+    /// must exist.
+    PutListAnywhere(List),
 }
 
 /// What a change of the directory answers.
@@ -363,12 +386,10 @@ pub enum DirectoryRefusal {
     /// The domain of an address is none of ours.
     #[error("{0} is not a domain of ours: add it first with `securanet domain add {0}`")]
     ForeignDomain(DomainName),
-    /// A list's member or an alias's target is outside.
-    #[error(
-        "{0} is outside our domains: lists and aliases lead to addresses of ours alone; correct it or leave it out"
-    )]
+    /// It is outside, which a list's owner, a domain's catch-all and what is granted to send as may not be.
+    #[error("{0} is outside our domains, and must be an address of ours: correct it or leave it out")]
     Outside(Address),
-    /// The alias or list would lead back to itself.
+    /// The alias, list or forwarding would lead back to itself.
     #[error("{0} would lead back to itself")]
     Loop(Address),
     /// A domain that still has addresses.
@@ -469,6 +490,10 @@ pub enum DirectoryQuery {
         /// At most this many (1 to 1,000).
         rows_max: u32,
     },
+    /// Where an account's mail is sent on to.
+    Forwarding(AccountId),
+    /// Accounts whose mail is sent on, sorted by the account's number; a page begins behind that number.
+    Forwardings(Page),
 }
 
 /// One mailbox owner that an address leads to.
@@ -488,6 +513,40 @@ pub struct LocalRecipient {
     pub address: Address,
     /// Subaddress: the folder wanted, when policy allows one.
     pub folder: Option<String>,
+    /// The owner of the list that led here: the sender of this copy, unless that is null (RFC 5321 3.9.2).
+    pub list_owner: Option<Address>,
+}
+
+/// An address outside that mail for an address of ours is sent on to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Onward {
+    /// Where to; not a domain of ours.
+    pub address: Address,
+    /// Who sends it on: the main address of the account that forwards, the alias, or the list.
+    pub by: Address,
+    /// Whose content it is: the tenant of `by`.
+    pub tenant: TenantId,
+    /// Which group keeps it: the account's, or one that the address picks.
+    pub group: GroupId,
+    /// A list led here: what the sender asked to be told of is not passed on (RFC 3461 5.2.7.3).
+    pub through_list: bool,
+    /// The owner of that list, who gets its bounces (RFC 5321 3.9.2); where there is none the sender gets them.
+    pub list_owner: Option<Address>,
+}
+
+/// Where mail for an address of ours goes: not nowhere.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Destinations {
+    /// Distinct active accounts.
+    pub accounts: Vec<LocalRecipient>,
+    /// Distinct addresses outside.
+    pub onward: Vec<Onward>,
+}
+
+impl From<Vec<LocalRecipient>> for Destinations {
+    fn from(accounts: Vec<LocalRecipient>) -> Self {
+        Self { accounts, onward: Vec::new() }
+    }
 }
 
 /// Where mail for an address goes.
@@ -499,9 +558,9 @@ pub enum Resolution {
     Unknown,
     /// 550 5.2.1: the address leads to one account and that is suspended.
     Suspended,
-    /// Distinct active accounts, at least one, at most [`crate::limits::GROUP_MEMBERS_MAX`]. A list's
-    /// suspended members are left out.
-    Local(Vec<LocalRecipient>),
+    /// Accounts and addresses outside, at least one, together at most [`crate::limits::GROUP_MEMBERS_MAX`]. A
+    /// list's suspended members are left out.
+    Local(Destinations),
 }
 
 /// The cluster's fixed facts. No `Debug`: it holds keys.
@@ -566,4 +625,8 @@ pub enum DirectoryAnswer {
     TlsReportsDue(Vec<(u32, DomainName)>),
     /// To `TlsReportDomains`.
     TlsReportDomains(Vec<DomainName>),
+    /// To `Forwarding`.
+    Forwarding(Option<Forwarding>),
+    /// To `Forwardings`.
+    Forwardings(Vec<(Account, Forwarding)>),
 }

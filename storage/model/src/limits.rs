@@ -20,9 +20,9 @@ pub const RECIPIENTS_MAX: usize = 1000;
 pub const MAILBOXES_MAX: usize = 10_000;
 /// Distinct keywords on one message.
 pub const KEYWORDS_PER_MESSAGE_MAX: usize = 64;
-/// Members that one distribution list may resolve to, nested lists included.
+/// Members that one distribution list may resolve to, nested lists and what its members forward to included.
 pub const GROUP_MEMBERS_MAX: usize = 10_000;
-/// How deep distribution lists and aliases may point at each other.
+/// How deep distribution lists, aliases and forwardings may point at each other.
 pub const ALIAS_DEPTH_MAX: usize = 16;
 /// Expunged UIDs that a mailbox remembers for QRESYNC; older ones move its horizon forward.
 pub const TOMBSTONES_PER_MAILBOX_MAX: u64 = 50_000;
@@ -31,3 +31,10 @@ pub const CHANGES_PER_ACCOUNT_MAX: u64 = 100_000;
 /// A lease of the outbound queue lives so long after it was granted or renewed, on its group's clock; its holder counts
 /// on its own clock from before it asked, less a second.
 pub const OUTBOUND_LEASE_MILLIS: u64 = 6_000;
+/// Addresses that an account's mail is sent on to.
+pub const FORWARDING_TARGETS_MAX: usize = 20;
+/// Messages for the world that one acceptance takes in: one for each sender and each address of ours that sends on.
+/// Their recipients together are at most [`RECIPIENTS_MAX`].
+pub const ACCEPTED_OUTBOUND_MAX: usize = 100;
+/// Messages for mailboxes that one acceptance takes in: one for each organisation.
+pub const ACCEPTED_FAN_OUT_MAX: usize = 8;

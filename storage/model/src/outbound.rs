@@ -8,15 +8,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Address, GroupId, ReversePath, UnixMillis, content::NewMessage, delivery::FanOut};
+use crate::{AccountId, Address, GroupId, KeyedHash, ReversePath, UnixMillis, content::NewMessage, delivery::FanOut};
 
 /// What one commit takes into a queue group: for accounts, for the world, or both. All or nothing.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Acceptance {
-    /// For accounts of ours, in any group.
-    pub fan_out: Option<FanOut>,
-    /// For the world.
-    pub outbound: Option<Outbound>,
+    /// For accounts of ours, in any group: one for each organisation, since content belongs to one; at most
+    /// [`crate::limits::ACCEPTED_FAN_OUT_MAX`].
+    pub fan_out: Vec<FanOut>,
+    /// For the world: one for each sender and origin; at most [`crate::limits::ACCEPTED_OUTBOUND_MAX`], and no more
+    /// than [`crate::limits::RECIPIENTS_MAX`] recipients in all.
+    pub outbound: Vec<Outbound>,
 }
 
 /// A message for recipients outside.
@@ -38,6 +40,9 @@ pub struct Outbound {
     pub trace_id: String,
     /// RFC 4865 FUTURERELEASE: not before.
     pub hold_until: Option<UnixMillis>,
+    /// Recognises a sender's repeat: a keyed hash of envelope and message. Within
+    /// [`crate::limits::SUPPRESSION_MILLIS`] the queue takes it in once; `None` is always taken in.
+    pub repeat_key: Option<KeyedHash>,
 }
 
 /// One recipient outside.
@@ -120,6 +125,9 @@ pub struct EnvelopeOptions {
     pub require_tls: bool,
     /// RFC 2852.
     pub deliver_by: Option<DeliverBy>,
+    /// It was submitted here, by somebody who may write as its From: the domain of that signs it, also where an address
+    /// of ours sends it on.
+    pub author_checked: bool,
 }
 
 /// Why a message may leave.
@@ -343,14 +351,20 @@ pub struct Taken {
     pub out_of_turn: bool,
 }
 
+/// An item that an acceptance came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AcceptedItem {
+    /// Its number.
+    pub item: u64,
+    /// It was there already: this was its sender's repeat, and nothing was taken in.
+    pub repeat: bool,
+}
+
 /// What a change of the outbound queue answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum OutboundReply {
-    /// The message is in the queue.
-    Accepted {
-        /// The number of its item for outside, where it has recipients there.
-        item: Option<u64>,
-    },
+    /// The message is in the queue: its items for outside, in order.
+    Accepted(Vec<AcceptedItem>),
     /// The window to this group is full, nothing was taken in: try later (451).
     WindowFull(GroupId),
     /// The lease and until when it runs on the group's clock.
@@ -589,6 +603,8 @@ pub struct OutboundDepth {
     pub next_due: Option<UnixMillis>,
     /// Recipients failed of messages without a sender since the group exists: no sender was told (double bounces).
     pub double_bounces: u64,
+    /// Senders' repeats since the group exists, which were not taken in again.
+    pub repeats: u64,
 }
 
 /// What the outbound queue answers.

@@ -68,9 +68,10 @@ fn store(newest: u32) -> FakeStore {
                     epoch: ann().epoch,
                     address: ann().address,
                     folder: None,
+                    list_owner: None,
                 };
                 let known = address.local() == "info";
-                let found = if known { Resolution::Local(vec![account]) } else { Resolution::Unknown };
+                let found = if known { Resolution::Local(vec![account].into()) } else { Resolution::Unknown };
                 Answer::Directory(DirectoryAnswer::Resolution(found))
             }
             Query::Account(_, AccountQuery::Mailboxes) => {

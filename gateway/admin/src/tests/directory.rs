@@ -15,7 +15,7 @@ fn address(text: &str) -> Address {
 
 #[tokio::test]
 async fn requests_become_commands() {
-    let put = DirectoryCommand::PutList(List {
+    let put = DirectoryCommand::PutListAnywhere(List {
         address: address("all@example.org"),
         owner: Some(address("ann@example.org")),
         members: vec![address("ann@example.org")],
@@ -38,7 +38,7 @@ async fn requests_become_commands() {
             Method::POST,
             "/v1/aliases",
             json!({ "address": "info@example.org", "target": "ann@example.org" }),
-            DirectoryCommand::CreateAlias(alias),
+            DirectoryCommand::CreateAliasAnywhere(alias),
         ),
         (
             Method::DELETE,

@@ -1,7 +1,7 @@
 //! Who signs what: the keys of the directory, and the rule by which a message gets the signature of a domain of ours.
 //!
 //! The signature of a domain makes receivers believe its From, so it is given only to mail whose From was checked when
-//! it came: what an account or a granted device submitted, and our own reports. Mail that is sent on for somebody came
+//! it came: what an account or a granted device submitted (sent on or not), and our own reports. Other mail that is sent on came
 //! from anywhere, its From may be forged: it is signed in the name of whoever sends it on, and not at all when that
 //! would seem to confirm the From.
 //!
@@ -101,7 +101,7 @@ impl Signer {
         plan: &Arc<Plan>,
     ) -> Result<Vec<u8>, SignError> {
         let opened = open(Outgoing::new(content.clone(), plan.clone(), Vec::new())).await?;
-        let Some(domain) = answerable(&item.origin, opened.author_domain()) else { return Ok(Vec::new()) };
+        let Some(domain) = answerable(item, opened.author_domain()) else { return Ok(Vec::new()) };
         let keys = self.keys_for(&domain).await?;
         if keys.is_empty() { Ok(Vec::new()) } else { opened.sign(&keys).await }
     }
@@ -158,8 +158,9 @@ fn parent(domain: &DomainName) -> Option<DomainName> {
 }
 
 /// The domain in whose name a message may be signed.
-fn answerable(origin: &Origin, author: Option<DomainName>) -> Option<DomainName> {
-    match origin {
+fn answerable(item: &ItemView, author: Option<DomainName>) -> Option<DomainName> {
+    match &item.origin {
+        Origin::Forward(_) if item.options.author_checked => author,
         Origin::Account(_) | Origin::Report | Origin::Relay(_) | Origin::Local => author,
         Origin::Forward(by) => {
             let related = author.is_none_or(|author| are_related(&author, by.domain()));
@@ -180,12 +181,26 @@ fn are_related(one: &DomainName, other: &DomainName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use securanet_gateway::model::{AccountId, Address};
+    use securanet_gateway::model::{AccountId, Address, ReversePath, UnixMillis, outbound::EnvelopeOptions};
 
     use super::*;
 
     fn name(text: &str) -> DomainName {
         DomainName::parse(text).unwrap()
+    }
+
+    fn item(origin: Origin) -> ItemView {
+        ItemView {
+            item: 1,
+            queued: UnixMillis::new(0),
+            sender: ReversePath::Null,
+            options: EnvelopeOptions::default(),
+            origin,
+            message_id: None,
+            trace_id: String::new(),
+            size_bytes: 0,
+            recipients: Vec::new(),
+        }
     }
 
     #[test]
@@ -199,11 +214,14 @@ mod tests {
             (forward.clone(), Some("remote.example"), Some("example.org")),
             (forward.clone(), Some("example.org"), None),
             (forward.clone(), Some("sub.example.org"), None),
-            (forward, None, None),
+            (forward.clone(), None, None),
         ];
         for (origin, author, expect) in cases {
-            assert_eq!(answerable(&origin, author.map(name)), expect.map(name), "{origin:?} {author:?}");
+            assert_eq!(answerable(&item(origin.clone()), author.map(name)), expect.map(name), "{origin:?} {author:?}");
         }
+        let mut submitted = item(forward);
+        submitted.options.author_checked = true;
+        assert_eq!(answerable(&submitted, Some(name("example.org"))), Some(name("example.org")), "submitted here");
     }
 
     #[test]

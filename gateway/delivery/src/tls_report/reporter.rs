@@ -232,8 +232,9 @@ impl TlsReporter {
             message_id: Some(letter.message_id()),
             trace_id: uuid::Uuid::now_v7().simple().to_string(),
             hold_until: None,
+            repeat_key: None,
         };
-        let acceptance = Acceptance { fan_out: None, outbound: Some(outbound) };
+        let acceptance = Acceptance { fan_out: Vec::new(), outbound: vec![outbound] };
         let command = Command::Outbound(OutboundCommand::Accept(Box::new(acceptance)));
         match self.client.execute(group, vec![command]).await?.replies.pop() {
             Some(Reply::Outbound(OutboundReply::Accepted { .. })) => Ok(()),

@@ -2,9 +2,10 @@
 //! tells and the fact that it was told.
 //!
 //! A null sender is told nothing (RFC 5321 6.1), nor is one who said NOTIFY=NEVER or not this one (RFC 3461 4.1); the
-//! queue is told all the same, so that it stops asking. A sender of ours gets the report into the mailbox, any other by
-//! the outbound queue, with a null sender of its own. A sender of ours who is gone is told nothing more. A report that
-//! itself cannot be delivered is dropped, or told to the postmaster where the policy `queue.double_bounce` says so.
+//! queue is told all the same, so that it stops asking. A sender of ours gets the report into the mailbox, and where
+//! that one's mail is sent on; any other by the outbound queue, with a null sender of its own. A sender that we rewrote
+//! ([`Srs`]) is the one that it was made of. A sender of ours who is gone is told nothing more. A report that itself
+//! cannot be delivered is dropped, or told to the postmaster where the policy `queue.double_bounce` says so.
 
 use securanet_gateway::{
     model::{
@@ -12,13 +13,15 @@ use securanet_gateway::{
         account::AccountRef,
         content::{NewMessage, Sealed},
         delivery::{DeliverTo, FanOut, FanOutTarget},
-        directory::{DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
+        directory::{Destinations, DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
+        limits::ACCEPTED_OUTBOUND_MAX,
         outbound::{
             Acceptance, EnvelopeOptions, ItemView, Notice, Notify, Origin, Outbound, OutboundCommand,
             OutboundRecipient, OutboundReply, Outcome, RecipientView, State,
         },
         policy::Scope,
     },
+    srs::Srs,
     store::Content,
 };
 
@@ -141,8 +144,8 @@ async fn tell(core: &Core, queue: &Queue, view: &ItemView, telling: Telling) -> 
 
 /// Where the sender is.
 enum Sender {
-    /// Accounts of ours.
-    Ours(Vec<LocalRecipient>),
+    /// At addresses of ours.
+    Ours(Destinations),
     /// Somewhere else.
     Elsewhere(Address),
     /// Nowhere any more.
@@ -152,11 +155,21 @@ enum Sender {
 async fn find(core: &Core, sender: &ReversePath) -> Result<Sender, StoreError> {
     // A literal's host has no mailboxes of ours, and no destination of the queue.
     let ReversePath::Address(address) = sender else { return Ok(Sender::Gone) };
+    let restored = if Srs::is_rewritten(address) { restore(core, address).await? } else { None };
+    let address = restored.as_ref().unwrap_or(address);
     match core.client.ask_directory(DirectoryQuery::Resolve(address.clone())).await? {
-        DirectoryAnswer::Resolution(Resolution::Local(accounts)) => Ok(Sender::Ours(accounts)),
+        DirectoryAnswer::Resolution(Resolution::Local(found)) => Ok(Sender::Ours(found)),
         DirectoryAnswer::Resolution(Resolution::Foreign) => Ok(Sender::Elsewhere(address.clone())),
         DirectoryAnswer::Resolution(_) => Ok(Sender::Gone),
         other => Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
+    }
+}
+
+/// The sender that an address was made of, where we made it.
+async fn restore(core: &Core, address: &Address) -> Result<Option<Address>, StoreError> {
+    match core.client.ask_directory(DirectoryQuery::Cluster).await? {
+        DirectoryAnswer::Cluster(Some(cluster)) => Ok(Srs::new(&cluster.login_key).restore(address, core.now()).ok()),
+        other => Err(StoreError::Internal(format!("not the cluster: {other:?}"))),
     }
 }
 
@@ -170,7 +183,7 @@ async fn compose(
 ) -> Result<Option<Acceptance>, StoreError> {
     let sender = find(core, &view.sender).await?;
     let tenant = match &sender {
-        Sender::Ours(accounts) => accounts.first().map_or(TENANT, |account| account.tenant),
+        Sender::Ours(found) => tenant_of(found).unwrap_or(TENANT),
         Sender::Elsewhere(_) => TENANT,
         Sender::Gone => {
             tracing::warn!(mail = view.trace_id, sender = %view.sender, "a sender who is gone cannot be told");
@@ -180,11 +193,10 @@ async fn compose(
     let Some(report) = Report::new(view, positions, notice, &core.names, core.now()) else { return Ok(None) };
     let (message, written) = write(core, queue, (view.item, tenant), &report).await?;
     Ok(Some(match sender {
-        Sender::Ours(accounts) => Acceptance {
-            fan_out: Some(FanOut { message, sender: ReversePath::Null, targets: targets(&accounts, &view.sender) }),
-            outbound: None,
-        },
-        Sender::Elsewhere(address) => Acceptance { fan_out: None, outbound: Some(outbound(message, address, written)) },
+        Sender::Ours(found) => to_ours(message, found, &view.sender, &written),
+        Sender::Elsewhere(address) => {
+            Acceptance { fan_out: Vec::new(), outbound: vec![outbound(message, address, Origin::Report, &written)] }
+        }
         Sender::Gone => return Ok(None),
     }))
 }
@@ -220,21 +232,26 @@ async fn for_postmaster(
         DirectoryAnswer::Policy(_) => return Ok(None),
         other => return Err(StoreError::Internal(format!("policy {DOUBLE_BOUNCE} was answered with {other:?}"))),
     }
-    let accounts = match core.client.ask_directory(DirectoryQuery::ResolvePostmaster).await? {
-        DirectoryAnswer::Resolution(Resolution::Local(accounts)) => accounts,
-        DirectoryAnswer::Resolution(_) => Vec::new(),
+    let found = match core.client.ask_directory(DirectoryQuery::ResolvePostmaster).await? {
+        DirectoryAnswer::Resolution(Resolution::Local(found)) => found,
+        DirectoryAnswer::Resolution(_) => Destinations::default(),
         other => return Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
     };
     let postmaster = Address::parse(&format!("postmaster@{}", core.names.hostname));
-    let (Some(first), Ok(postmaster)) = (accounts.first(), postmaster) else {
+    let (Some(tenant), Ok(postmaster)) = (tenant_of(&found), postmaster) else {
         tracing::warn!(mail = view.trace_id, "a report could not be delivered, and nobody is postmaster here");
         return Ok(None);
     };
     let to = (core.now(), &postmaster);
     let report = Report::to_postmaster(view, positions, Notice::Failure, &core.names, to);
-    let (message, _) = write(core, queue, (view.item, first.tenant), &report).await?;
-    let targets = targets(&accounts, &ReversePath::Address(postmaster));
-    Ok(Some(Acceptance { fan_out: Some(FanOut { message, sender: ReversePath::Null, targets }), outbound: None }))
+    let (message, written) = write(core, queue, (view.item, tenant), &report).await?;
+    Ok(Some(to_ours(message, found, &ReversePath::Address(postmaster), &written)))
+}
+
+/// Whose content a report to addresses of ours is.
+fn tenant_of(found: &Destinations) -> Option<TenantId> {
+    let of_account = found.accounts.first().map(|account| account.tenant);
+    of_account.or_else(|| found.onward.first().map(|onward| onward.tenant))
 }
 
 /// The message that the report is about; none when it is damaged: the sender is told without it.
@@ -273,7 +290,20 @@ fn targets(accounts: &[LocalRecipient], address: &ReversePath) -> Vec<FanOutTarg
     targets
 }
 
-fn outbound(message: NewMessage, to: Address, written: Written) -> Outbound {
+/// The report in the mailboxes of a sender of ours, and on its way to where that one's mail is sent on.
+fn to_ours(message: NewMessage, found: Destinations, sender: &ReversePath, written: &Written) -> Acceptance {
+    let Destinations { accounts, mut onward } = found;
+    // A sender is one person: one whose address leads to more places than a report can go to hears of it at the first.
+    onward.truncate(ACCEPTED_OUTBOUND_MAX);
+    let sent_on = onward.into_iter().map(|on| outbound(message.clone(), on.address, Origin::Forward(on.by), written));
+    let outbound = sent_on.collect();
+    let targets = targets(&accounts, sender);
+    let fan_out =
+        if targets.is_empty() { Vec::new() } else { vec![FanOut { message, sender: ReversePath::Null, targets }] };
+    Acceptance { fan_out, outbound }
+}
+
+fn outbound(message: NewMessage, to: Address, origin: Origin, written: &Written) -> Outbound {
     let recipient = OutboundRecipient {
         destination: to.domain().as_str().to_owned(),
         address: to,
@@ -285,11 +315,18 @@ fn outbound(message: NewMessage, to: Address, written: Written) -> Outbound {
         message,
         sender: ReversePath::Null,
         recipients: vec![recipient],
-        options: EnvelopeOptions { eight_bit: written.eight_bit, utf8: written.utf8, ..EnvelopeOptions::default() },
-        origin: Origin::Report,
-        message_id: Some(written.message_id),
+        options: EnvelopeOptions {
+            eight_bit: written.eight_bit,
+            utf8: written.utf8,
+            // We write it, in the name of a domain of ours.
+            author_checked: true,
+            ..EnvelopeOptions::default()
+        },
+        origin,
+        message_id: Some(written.message_id.clone()),
         trace_id: uuid::Uuid::now_v7().simple().to_string(),
         hold_until: None,
+        repeat_key: None,
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use securanet_gateway::{
-    model::{GroupId, StoreError},
+    model::{GroupId, StoreError, outbound::Origin},
     store::Content,
 };
 
@@ -29,8 +29,8 @@ pub(crate) struct Prepared {
 #[derive(Clone)]
 struct Form {
     plan: Arc<Plan>,
-    /// DKIM-Signature fields, with their CRLFs.
-    signature: Arc<[u8]>,
+    /// What stands before the message: whole fields, with their CRLFs.
+    front: Arc<[u8]>,
 }
 
 /// Why content does not leave.
@@ -82,15 +82,44 @@ pub(crate) async fn open(core: &Core, group: GroupId, head: &Head, path: Path) -
         Some(form) => form,
         None => {
             let plan = Arc::new(prepared.scan.plan(path)?);
-            let signature = core.signer.sign(&head.view, &content, &plan).await?;
-            let form = Form { plan, signature: signature.into() };
+            let mut front = delivered_to(&head.view.origin, path).into_bytes();
+            front.extend(core.signer.sign(&head.view, &content, &plan).await?);
+            let form = Form { plan, front: front.into() };
             prepared.forms.lock().push((path, form.clone()));
             form
         }
     };
-    Ok(Source { outgoing: Outgoing::new(content, form.plan, form.signature.to_vec()) })
+    Ok(Source { outgoing: Outgoing::new(content, form.plan, form.front.to_vec()) })
+}
+
+/// Names the address of ours that sends the message on: by it we know the message when it comes back, and do not send it
+/// on again. A host without SMTPUTF8 cannot be told one that is not ASCII; then only the Received fields end a loop.
+fn delivered_to(origin: &Origin, path: Path) -> String {
+    match origin {
+        Origin::Forward(by) if path.smtp_utf8 || !by.needs_utf8() => format!("Delivered-To: {by}\r\n"),
+        _ => String::new(),
+    }
 }
 
 async fn prepare(content: &Arc<dyn Content>) -> Result<Prepared, StoreError> {
     Ok(Prepared { scan: outgoing::scan(&**content).await?, forms: Mutex::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use securanet_gateway::model::{AccountId, Address};
+
+    use super::*;
+
+    #[test]
+    fn what_is_sent_on_says_by_whom() {
+        let utf8 = |smtp_utf8| Path { eight_bit_mime: true, smtp_utf8 };
+        let by = |text: &str| Origin::Forward(Address::parse(text).unwrap());
+        assert_eq!(delivered_to(&by("Ann@example.org"), utf8(false)), "Delivered-To: Ann@example.org\r\n");
+        assert_eq!(delivered_to(&by("jörg@example.org"), utf8(true)), "Delivered-To: jörg@example.org\r\n");
+        assert_eq!(delivered_to(&by("jörg@example.org"), utf8(false)), "");
+        for origin in [Origin::Account(AccountId::new(1)), Origin::Report, Origin::Relay("x".to_owned())] {
+            assert_eq!(delivered_to(&origin, utf8(true)), "");
+        }
+    }
 }

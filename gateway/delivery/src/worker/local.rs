@@ -14,13 +14,13 @@ use std::{sync::Arc, time::Duration};
 use securanet_gateway::{
     deposit,
     model::{
-        Address, Command, GroupId, Reply, StoreError, TenantId,
+        Address, Command, GroupId, Reply, ReversePath, StoreError, TenantId,
         account::AccountRefusal,
         content::Ingested,
         delivery::{
             Deliver, DeliverReply, DeliverTo, Delivered, FanOut, FanOutTarget, QueueCommand, QueueReply, QuotaRule,
         },
-        directory::{DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
+        directory::{Destinations, DirectoryAnswer, DirectoryQuery, LocalRecipient, Onward, Resolution},
         limits,
         outbound::{LOCAL_DESTINATION, Outcome, Taken},
         policy::Scope,
@@ -92,14 +92,16 @@ async fn carry(core: &Core, letter: Letter) {
 /// Whom an address leads to.
 struct Found {
     accounts: Vec<LocalRecipient>,
+    /// Those outside whom its mail is sent on to.
+    onward: Vec<Onward>,
     /// The sender of a full mailbox hears of it: the address leads to one account, and is nobody's duty to have.
     quota: QuotaRule,
 }
 
 /// The letter's message on its way into accounts.
-struct Delivery<'a> {
-    core: &'a Core,
-    letter: &'a Letter,
+pub(super) struct Delivery<'a> {
+    pub(super) core: &'a Core,
+    pub(super) letter: &'a Letter,
     /// The content, put once for each organisation.
     messages: Vec<(TenantId, Ingested)>,
 }
@@ -111,6 +113,11 @@ impl Delivery<'_> {
             Ok(found) => found,
             Err(verdict) => return Ok(verdict),
         };
+        if !found.onward.is_empty()
+            && let Some(verdict) = self.send_on(taken, &found.onward).await?
+        {
+            return Ok(verdict);
+        }
         let mut tenants: Vec<TenantId> = found.accounts.iter().map(|account| account.tenant).collect();
         tenants.sort_unstable();
         tenants.dedup();
@@ -127,11 +134,11 @@ impl Delivery<'_> {
     async fn find(&self, address: &Address) -> Result<Result<Found, Verdict>, StoreError> {
         let local = address.local();
         let is_role = local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse");
-        let accounts = match self.resolve(DirectoryQuery::Resolve(address.clone())).await? {
-            Resolution::Local(accounts) => accounts,
+        let Destinations { accounts, onward } = match self.resolve(DirectoryQuery::Resolve(address.clone())).await? {
+            Resolution::Local(found) => found,
             Resolution::Unknown | Resolution::Suspended if is_role => {
                 match self.resolve(DirectoryQuery::ResolvePostmaster).await? {
-                    Resolution::Local(accounts) => accounts,
+                    Resolution::Local(found) => found,
                     _ => return Ok(Err(letter::not_tried(OUR_FAULT_SECONDS, "nobody is postmaster here"))),
                 }
             }
@@ -140,7 +147,7 @@ impl Delivery<'_> {
             Resolution::Foreign => return Ok(Err(refused((5, 1, 2), "the domain is not served here any more"))),
         };
         let quota = if accounts.len() == 1 && !is_role { QuotaRule::Enforced } else { QuotaRule::Admitted };
-        Ok(Ok(Found { accounts, quota }))
+        Ok(Ok(Found { accounts, onward, quota }))
     }
 
     async fn resolve(&self, query: DirectoryQuery) -> Result<Resolution, StoreError> {
@@ -154,11 +161,13 @@ impl Delivery<'_> {
     async fn deliver_to(&mut self, taken: &Taken, found: &Found, tenant: TenantId) -> Result<Verdict, StoreError> {
         let ingested = self.message(tenant).await?;
         let (sender, queue) = (&self.letter.head.view.sender, self.letter.handle.group);
-        let prefix = deposit::recipient_prefix(sender, &taken.recipient.address);
         let mut targets: Vec<FanOutTarget> = Vec::new();
         for account in found.accounts.iter().filter(|account| account.tenant == tenant) {
             let key = deposit::repeat_key(&ingested, sender, account.account)
                 .unwrap_or_else(|| deposit::waiting_key(queue, taken.place, account.account));
+            // RFC 5321 3.9.2, as when mail is put into mailboxes at once.
+            let owner = account.list_owner.clone().filter(|_| *sender != ReversePath::Null).map(ReversePath::Address);
+            let prefix = deposit::recipient_prefix(owner.as_ref().unwrap_or(sender), &taken.recipient.address);
             let to = deposit::deliver_to(account, &prefix, Some(key));
             match targets.iter_mut().find(|target| target.group == account.group) {
                 Some(target) => target.to.push(to),
@@ -203,15 +212,12 @@ impl Delivery<'_> {
     async fn to_several(&self, queue: GroupId, fan_out: FanOut) -> Result<Verdict, StoreError> {
         match self.commit(queue, Command::Queue(QueueCommand::FanOut(fan_out))).await? {
             Reply::Queue(QueueReply::Queued(_)) => Ok(delivered()),
-            Reply::Queue(QueueReply::WindowFull(group)) => {
-                let why = format!("too much mail is on its way to group {group}");
-                Ok(letter::not_tried(OUR_FAULT_SECONDS, why))
-            }
+            Reply::Queue(QueueReply::WindowFull(group)) => Ok(window_full(group)),
             other => Err(out_of_turn(&other)),
         }
     }
 
-    async fn commit(&self, group: GroupId, command: Command) -> Result<Reply, StoreError> {
+    pub(super) async fn commit(&self, group: GroupId, command: Command) -> Result<Reply, StoreError> {
         let replies = self.core.client.execute(group, vec![command]).await?.replies;
         replies.into_iter().next().ok_or_else(|| StoreError::Internal("a reply is missing".to_owned()))
     }
@@ -229,7 +235,7 @@ impl Delivery<'_> {
     }
 
     /// The letter's message as content of this organisation.
-    async fn message(&mut self, tenant: TenantId) -> Result<Ingested, StoreError> {
+    pub(super) async fn message(&mut self, tenant: TenantId) -> Result<Ingested, StoreError> {
         if let Some((_, known)) = self.messages.iter().find(|(of, _)| *of == tenant)
             && known.lease_until > self.core.now()
         {
@@ -268,6 +274,10 @@ fn trace_octets(start: &[u8]) -> usize {
     ends.into_iter().find(|&end| !matches!(start.get(end), None | Some(b' ' | b'\t'))).unwrap_or(0)
 }
 
+pub(super) fn window_full(group: GroupId) -> Verdict {
+    letter::not_tried(OUR_FAULT_SECONDS, format!("too much mail is on its way to group {group}"))
+}
+
 fn delivered() -> Verdict {
     ours(Outcome::Delivered { notifies: false }, (2, 0, 0), "put into the mailbox")
 }
@@ -276,7 +286,7 @@ fn refused(status: (u8, u16, u16), why: &str) -> Verdict {
     ours(Outcome::Permanent, status, why)
 }
 
-fn out_of_turn(what: &impl std::fmt::Debug) -> StoreError {
+pub(super) fn out_of_turn(what: &impl std::fmt::Debug) -> StoreError {
     StoreError::Internal(format!("the store answered out of turn: {what:?}"))
 }
 

@@ -29,6 +29,7 @@ mod group;
 mod lease;
 mod letter;
 mod local;
+mod onward;
 mod probe;
 mod queue;
 mod revival;

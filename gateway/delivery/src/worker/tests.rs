@@ -136,10 +136,11 @@ async fn accept_with(store: &EngineStore, sender: ReversePath, recipients: &[&st
         message_id: None,
         trace_id: "trace".to_owned(),
         hold_until: None,
+        repeat_key: None,
     };
-    let accept = OutboundCommand::Accept(Box::new(Acceptance { fan_out: None, outbound: Some(outbound) }));
+    let accept = OutboundCommand::Accept(Box::new(Acceptance { fan_out: Vec::new(), outbound: vec![outbound] }));
     match store.command(accept).await {
-        OutboundReply::Accepted { item: Some(item) } => item,
+        OutboundReply::Accepted(items) => items[0].item,
         other => panic!("{other:?}"),
     }
 }

@@ -18,15 +18,16 @@ use crate::{
 
 /// Whether the recipient's mail goes by way of the queue.
 pub(crate) fn waits(envelope: &Envelope, recipient: &Recipient) -> bool {
-    let is_mailbox = !recipient.accepted.accounts().is_empty();
+    let is_ours = matches!(recipient.accepted, Accepted::Local { .. });
     // `postmaster` without a domain has no address that the queue could keep.
     let has_address = matches!(recipient.rcpt.recipient, ForwardPath::Address(_));
-    is_mailbox && has_address && (envelope.hold_until.is_some() || is_to_be_told(envelope, recipient))
+    is_ours && has_address && (envelope.hold_until.is_some() || is_to_be_told(envelope, recipient))
 }
 
-/// A null sender is never told anything, and a literal's host is nobody whom a report could be sent to.
+/// Of what is sent on, the next server tells, or nobody. A null sender is never told anything, and a literal's host is nobody whom a report could be sent to.
 fn is_to_be_told(envelope: &Envelope, recipient: &Recipient) -> bool {
-    matches!(envelope.mail.sender, ReversePath::Address(_))
+    recipient.accepted.onward().is_empty()
+        && matches!(envelope.mail.sender, ReversePath::Address(_))
         && matches!(recipient.rcpt.notify, Notify::On { success: true, .. })
 }
 

@@ -3,13 +3,14 @@
 use securanet_gateway::model::{
     Address, DomainId, EmailId, Epoch, KeyedHash, MailboxId, Uid, UnixMillis,
     content::{NewMessage, Sealed},
+    delivery::{FanOut, FanOutTarget},
     directory::LocalRecipient,
-    outbound::{Notify, Origin},
+    outbound::{Acceptance, AcceptedItem, Notify, Origin, Outbound, OutboundCommand, OutboundReply},
 };
 
 use super::*;
 use crate::{
-    envelope::Accepted,
+    envelope::{Accepted, Outlet},
     grammar::{ForwardPath, MailFrom, RcptTo},
 };
 
@@ -22,6 +23,7 @@ fn account(id: u64, group: u32, tenant: u32) -> LocalRecipient {
         epoch: Epoch::new(1),
         address: Address::parse(&format!("user{id}@example.org")).unwrap(),
         folder: None,
+        list_owner: None,
     }
 }
 
@@ -33,7 +35,7 @@ fn envelope(recipients: &[(&str, &[LocalRecipient])]) -> Envelope {
         let recipient = ForwardPath::Address(Address::parse(address).unwrap());
         let rcpt = RcptTo { recipient, has_utf8: false, notify: Notify::Default, original: None };
         let role = address.starts_with("postmaster");
-        envelope.add(rcpt, Accepted::Local { accounts: accounts.to_vec(), role }).unwrap();
+        envelope.add(rcpt, Accepted::Local { accounts: accounts.to_vec(), onward: Vec::new(), role }).unwrap();
     }
     envelope
 }
@@ -52,6 +54,7 @@ fn ingested(message_id: Option<&str>) -> Ingested {
         received_count: 0,
         repeat_key: KeyedHash([7; 16]),
         message_id: message_id.map(str::to_owned),
+        delivered_to: Vec::new(),
         lease_until: UnixMillis::new(0),
     }
 }
@@ -76,10 +79,14 @@ fn accepted(acceptance: &Acceptance) -> String {
     let of_accounts = |fan_out: &FanOut| {
         fan_out.targets.iter().map(|target| format!("{}({}) ", target.group, ids(&target.to))).collect::<String>()
     };
-    let outbound = acceptance.outbound.as_ref().unwrap();
-    let outside: Vec<_> = outbound.recipients.iter().map(|recipient| recipient.address.to_string()).collect();
-    let accounts = acceptance.fan_out.as_ref().map(of_accounts).unwrap_or_default();
-    format!("accept {accounts}and {}", outside.join(" "))
+    let outside = |outbound: &Outbound| {
+        let by = if let Origin::Forward(by) = &outbound.origin { format!("{by} ") } else { String::new() };
+        let to: Vec<_> = outbound.recipients.iter().map(|recipient| recipient.address.to_string()).collect();
+        format!(" and {by}{}: {}", outbound.sender, to.join(" "))
+    };
+    let accounts: Vec<_> = acceptance.fan_out.iter().map(of_accounts).collect();
+    let outbound: String = acceptance.outbound.iter().map(outside).collect();
+    format!("accept {}{outbound}", accounts.join("| "))
 }
 
 #[track_caller]
@@ -142,7 +149,7 @@ fn submitted(recipients: &[(&str, &[LocalRecipient])]) -> Envelope {
         let destination = address.domain().as_str().to_owned();
         let recipient = ForwardPath::Address(address);
         let rcpt = RcptTo { recipient, has_utf8: false, notify: Notify::Default, original: None };
-        let local = Accepted::Local { accounts: accounts.to_vec(), role: false };
+        let local = Accepted::Local { accounts: accounts.to_vec(), onward: Vec::new(), role: false };
         let accepted = if accounts.is_empty() { Accepted::Outside { destination } } else { local };
         envelope.add(rcpt, accepted).unwrap();
     }
@@ -153,13 +160,12 @@ fn submitted(recipients: &[(&str, &[LocalRecipient])]) -> Envelope {
 fn recipients_in_the_world_make_all_of_it_one_acceptance_in_the_submitters_group() {
     let [here, there, foreign] = [account(1, 4, 1), account(2, 2, 1), account(3, 2, 9)];
     let world: &[LocalRecipient] = &[];
-    check_envelope(&submitted(&[("a@b.example", world)]), false, &["4: accept and a@b.example"]);
+    check_envelope(&submitted(&[("a@b.example", world)]), false, &["4: accept  and <>: a@b.example"]);
     let list = [there.clone(), here.clone()];
     let recipients = [("a@b.example", world), ("list@example.org", &list), ("A@B.example", world)];
-    check_envelope(&submitted(&recipients), false, &["4: accept 2(2) 4(1) and a@b.example"]);
+    check_envelope(&submitted(&recipients), false, &["4: accept 2(2) 4(1)  and <>: a@b.example"]);
     let envelope = submitted(&[("a@b.example", world), ("x@example.net", std::slice::from_ref(&foreign))]);
-    check_envelope(&envelope, false, &["4: fan out 2(3)", "4: accept and a@b.example"]);
-    assert!(plan(&envelope, false).in_order);
+    check_envelope(&envelope, false, &["4: accept 2(3)  and <>: a@b.example"]);
     let alone = submitted(&[("x@example.org", std::slice::from_ref(&there))]);
     check_envelope(&alone, false, &["2: deliver Enforced 2"]);
 }
@@ -169,9 +175,9 @@ fn the_world_has_a_fate_of_its_own() {
     let world: &[LocalRecipient] = &[];
     let here = [account(1, 4, 1)];
     let plan = plan(&submitted(&[("a@b.example", world), ("x@example.org", &here), ("c@d.example", world)]), false);
-    assert_eq!(plan.by_recipient, [vec![1], vec![0], vec![1]]);
+    assert_eq!(plan.by_recipient, [vec![1], vec![0], vec![2]]);
     let done = |reply| Ok(Executed { replies: vec![StoreReply::Outbound(reply)], index: 1 });
-    let accepted = [done(OutboundReply::Accepted { item: Some(1) })];
+    let accepted = [done(OutboundReply::Accepted(vec![AcceptedItem { item: 1, repeat: false }]))];
     assert!(plan.fates(&accepted).iter().all(|fate| *fate == Fate::Kept { repeat: false }));
     assert!(plan.requests[0].is_kept(&accepted[0]));
     let full = [done(OutboundReply::WindowFull(GroupId::new(2)))];
@@ -188,7 +194,7 @@ fn asking(sender: ReversePath, hold: bool, recipients: &[(&str, &[LocalRecipient
         let recipient = ForwardPath::Address(Address::parse(text.trim_start_matches('!')).unwrap());
         let notify = if success { Notify::On { success, failure: false, delay: false } } else { Notify::Never };
         let rcpt = RcptTo { recipient, has_utf8: false, notify, original: None };
-        envelope.add(rcpt, Accepted::Local { accounts: accounts.to_vec(), role: false }).unwrap();
+        envelope.add(rcpt, Accepted::Local { accounts: accounts.to_vec(), onward: Vec::new(), role: false }).unwrap();
     }
     envelope
 }
@@ -206,7 +212,7 @@ fn rfc_3461_who_wants_to_hear_of_success_waits_in_the_queue_of_its_own_shard() {
     let Command::Outbound(OutboundCommand::Accept(acceptance)) = &plan_alone.requests[0].commands[0] else {
         panic!("{plan_alone:?}")
     };
-    let outbound = acceptance.outbound.as_ref().unwrap();
+    let outbound = &acceptance.outbound[0];
     assert_eq!((&outbound.origin, outbound.recipients[0].is_local()), (&Origin::Local, true));
     let both = asking(stranger(), false, &[("a@example.org", &a), ("!b@example.org", &b)]);
     check_envelope(&both, false, &["2: accept 4(1) and b@example.org"]);
@@ -232,7 +238,7 @@ fn rfc_4865_what_is_held_waits_whoever_wants_to_hear_of_it() {
     check_envelope(&held, false, &["4: accept and a@example.org"]);
     let mut held = held;
     let rcpt = RcptTo { recipient: ForwardPath::Postmaster, has_utf8: false, notify: Notify::Default, original: None };
-    let refused = held.add(rcpt, Accepted::Local { accounts: a.to_vec(), role: true });
+    let refused = held.add(rcpt, Accepted::Local { accounts: a.to_vec(), onward: Vec::new(), role: true });
     assert_eq!(refused.unwrap_err().code(), 550, "it has no address that the queue could keep");
 }
 

@@ -262,10 +262,9 @@ impl Conversation {
     }
 
     async fn resolve(&mut self, mailing: Box<Mailing>, rcpt: RcptTo) -> Result<State, End> {
-        let announced = mailing.envelope.mail.size_octets;
         let protocol = self.smtp.protocol();
         let submitter = mailing.envelope.submitter.clone();
-        let mut admitted = self.smtp.recipients.admit(&rcpt, announced, submitter.as_deref()).await;
+        let mut admitted = self.smtp.recipients.admit(&rcpt, &mailing.envelope.mail, submitter.as_deref()).await;
         if let (Ok(_), Some(submission), Some(submitter)) = (&admitted, &self.smtp.submission, &submitter)
             && let Err(reply) = submission.count_recipient(submitter)
         {

@@ -42,7 +42,7 @@ async fn each_tenant_gets_content_of_its_own() {
     let mut server = Server::smtp();
     let mut other = account(7, 1);
     other.tenant = TenantId::new(2);
-    server.store.script().addresses.insert("other@example.org".to_owned(), Resolution::Local(vec![other]));
+    server.store.script().addresses.insert("other@example.org".to_owned(), Resolution::Local(vec![other].into()));
     check(&mut server, &["ann@example.org", "other@example.org"], "250 2.0.0 *").await;
     let script = server.store.script();
     let tenants: Vec<_> = script.puts.iter().map(|put| put.tenant.get()).collect();
@@ -57,7 +57,7 @@ async fn a_folder_of_a_subaddress_goes_with_the_delivery() {
     let mut server = Server::smtp();
     let mut tagged = account(1, 1);
     tagged.folder = Some("lists".to_owned());
-    server.store.script().addresses.insert("ann+lists@example.org".to_owned(), Resolution::Local(vec![tagged]));
+    server.store.script().addresses.insert("ann+lists@example.org".to_owned(), Resolution::Local(vec![tagged].into()));
     check(&mut server, &["ann+lists@example.org", "ann@example.org"], "250 2.0.0 *").await;
     let commands = server.store.commands();
     let [Command::Deliver(deliver)] = commands.as_slice() else { panic!("{commands:?}") };
@@ -116,7 +116,7 @@ async fn an_account_that_moved_is_looked_up_again_the_next_time() {
         Commits::Outcomes(vec![Delivered::Refused(AccountRefusal::WrongEpoch(Epoch::new(2)))]);
     check(&mut server, &["ann@example.org"], "451 4.3.0 *").await;
     server.store.script().commits = Commits::Keep;
-    server.store.script().addresses.insert("ann@example.org".to_owned(), Resolution::Local(vec![account(1, 4)]));
+    server.store.script().addresses.insert("ann@example.org".to_owned(), Resolution::Local(vec![account(1, 4)].into()));
     check(&mut server, &["ann@example.org"], "250 2.0.0 *").await;
     assert_eq!(server.store.script().executed[1].group, GroupId::new(4));
 }

@@ -8,6 +8,7 @@
 mod auth;
 mod bounds;
 mod delivery;
+mod forwarding;
 mod lmtp;
 mod recipients;
 mod relay;

@@ -140,12 +140,14 @@ async fn rfc_5321_4_5_3_1_10_too_many_recipients_are_refused_one_by_one() {
 #[tokio::test(start_paused = true)]
 async fn a_message_is_for_a_bounded_number_of_accounts_and_tenants() {
     let mut server = Server::smtp();
-    let many = |from: u64, count: u64| Resolution::Local((from..from + count).map(|id| account(id, 1)).collect());
+    let many = |from: u64, count: u64| {
+        Resolution::Local((from..from + count).map(|id| account(id, 1)).collect::<Vec<_>>().into())
+    };
     let of_tenant = |tenant: u32| {
         let mut account = account(100 + u64::from(tenant), 1);
         account.tenant = TenantId::new(tenant);
         account.account = AccountId::new(100 + u64::from(tenant));
-        Resolution::Local(vec![account])
+        Resolution::Local(vec![account].into())
     };
     {
         let mut script = server.store.script();

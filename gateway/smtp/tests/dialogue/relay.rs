@@ -53,8 +53,8 @@ async fn a_device_with_a_grant_need_not_log_in() {
     );
     server.check(&dialogue).await;
     let (_, acceptance) = accepted(&server);
-    assert_eq!(acceptance.fan_out.unwrap().targets.len(), 1);
-    assert_eq!(acceptance.outbound.unwrap().origin, Origin::Relay("printers".to_owned()));
+    assert_eq!(acceptance.fan_out[0].clone().targets.len(), 1);
+    assert_eq!(acceptance.outbound[0].clone().origin, Origin::Relay("printers".to_owned()));
     assert!(content(&server).contains("\r\nFrom: <scan@example.org>\r\nDate: "), "{}", content(&server));
     assert!(server.store.script().puts[0].trace.contains(" with ESMTP\r\n"));
 }

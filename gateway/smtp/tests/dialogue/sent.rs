@@ -59,7 +59,7 @@ async fn a_copy_of_what_leaves_is_kept_in_the_same_commit() {
     let [Command::Outbound(OutboundCommand::Accept(acceptance)), copy] = request.commands.as_slice() else {
         panic!("{request:?}")
     };
-    assert_eq!(kept(copy), &acceptance.outbound.as_ref().unwrap().message, "what is kept is what was sent");
+    assert_eq!(kept(copy), &acceptance.outbound[0].message, "what is kept is what was sent");
     let text = String::from_utf8(kept(copy).recipe.bytes.clone()).unwrap();
     assert!(!text.contains("zoe") && text.contains("Message-ID: <1@example.org>"), "{text}");
 }

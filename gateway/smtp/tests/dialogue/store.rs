@@ -18,9 +18,9 @@ use securanet_gateway::{
         delivery::{DeliverReply, Delivered, QueueCommand, QueueReply},
         directory::{
             Account, AccountStatus, Cluster, Credentials, DirectoryAnswer, DirectoryQuery, Domain, LocalRecipient,
-            Quota, Resolution, Verifiers,
+            Onward, Quota, Resolution, Verifiers,
         },
-        outbound::{OutboundCommand, OutboundReply},
+        outbound::{AcceptedItem, OutboundCommand, OutboundReply},
         policy,
         request::{DomainUsage, Topic},
         sending::{RelayGrant, SenderRight},
@@ -102,6 +102,19 @@ pub(crate) fn account(id: u64, group: u32) -> LocalRecipient {
         epoch: Epoch::new(1),
         address: Address::parse(&format!("user{id}@example.org")).unwrap(),
         folder: None,
+        list_owner: None,
+    }
+}
+
+/// Who sends on.
+pub(crate) fn onward(by: &str, to: &str) -> Onward {
+    Onward {
+        address: Address::parse(to).unwrap(),
+        by: Address::parse(by).unwrap(),
+        tenant: TenantId::new(1),
+        group: GroupId::new(2),
+        through_list: false,
+        list_owner: None,
     }
 }
 
@@ -142,7 +155,7 @@ impl Scripted {
     /// ann (group 1) and bob (group 2) of example.org, a list of both, sue who is suspended, a postmaster.
     pub(crate) fn new() -> Self {
         let store = Self::default();
-        let local = |accounts: &[LocalRecipient]| Resolution::Local(accounts.to_vec());
+        let local = |accounts: &[LocalRecipient]| Resolution::Local(accounts.to_vec().into());
         let mut script = store.script();
         let (ann, bob) = (account(1, 1), account(2, 2));
         script.addresses = [
@@ -263,7 +276,9 @@ fn keep(command: &Command, keep_sent: Option<&AccountRefusal>) -> Reply {
             Reply::Deliver(DeliverReply::Outcomes((0..deliver.to.len()).map(stored).collect()))
         }
         Command::Queue(QueueCommand::FanOut(_)) => Reply::Queue(QueueReply::Queued(1)),
-        Command::Outbound(OutboundCommand::Accept(_)) => Reply::Outbound(OutboundReply::Accepted { item: Some(1) }),
+        Command::Outbound(OutboundCommand::Accept(_)) => {
+            Reply::Outbound(OutboundReply::Accepted(vec![AcceptedItem { item: 1, repeat: false }]))
+        }
         Command::Account(_, AccountCommand::KeepSent { .. }) => Reply::Account(match keep_sent {
             Some(refusal) => AccountReply::Refused(refusal.clone()),
             None => AccountReply::Uids(UidMap { to: vec![Uid::new(1)], ..UidMap::default() }),
@@ -357,6 +372,8 @@ impl ContentSink for Sink {
             let size_bytes = (self.put.trace.len() + self.put.content.len()) as u64;
             let message_id = text.lines().find_map(|line| line.strip_prefix("Message-ID: ")).map(str::to_owned);
             let received_count = text.lines().filter(|line| line.starts_with("Received:")).count();
+            let delivered_to =
+                text.lines().filter_map(|line| line.strip_prefix("Delivered-To: ")).map(str::to_owned).collect();
             let sealed = Sealed::plain(1, self.put.content.clone());
             script.puts.push(self.put);
             Ok(Ingested {
@@ -371,6 +388,7 @@ impl ContentSink for Sink {
                 received_count: u32::try_from(received_count).unwrap(),
                 repeat_key: KeyedHash([1; 16]),
                 message_id,
+                delivered_to,
                 lease_until: UnixMillis::new(0),
             })
         })

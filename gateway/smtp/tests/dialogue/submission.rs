@@ -2,7 +2,7 @@
 
 use securanet_gateway::model::{
     AccountId, Address, Command, GroupId, Reply, ReversePath, StoreError, TenantId,
-    delivery::{QueueCommand, QueueReply},
+    delivery::QueueCommand,
     directory::Resolution,
     outbound::{Acceptance, EnvelopeOptions, Notify, Origin, Outbound, OutboundCommand, OutboundReply, Return},
     sending::SenderRight,
@@ -45,7 +45,7 @@ pub(crate) fn accepted(server: &Server) -> (GroupId, Acceptance) {
 }
 
 fn outbound(server: &Server) -> Outbound {
-    accepted(server).1.outbound.unwrap()
+    accepted(server).1.outbound.remove(0)
 }
 
 /// What was put of the last message.
@@ -58,11 +58,11 @@ async fn mail_for_the_world_is_one_acceptance_in_the_accounts_group() {
     let mut server = Server::submission();
     send(&mut server, ANN, &[WORLD], LETTER, "250 2.0.0 kept as *").await;
     let (group, acceptance) = accepted(&server);
-    assert_eq!((group, acceptance.fan_out.is_none()), (GroupId::new(1), true));
-    let outbound = acceptance.outbound.unwrap();
+    assert_eq!((group, acceptance.fan_out.is_empty()), (GroupId::new(1), true));
+    let outbound = acceptance.outbound[0].clone();
     assert_eq!(outbound.sender, ReversePath::Address(Address::parse("ann@example.org").unwrap()));
     assert_eq!(outbound.origin, Origin::Account(AccountId::new(1)));
-    assert_eq!(outbound.options, EnvelopeOptions::default());
+    assert_eq!(outbound.options, EnvelopeOptions { author_checked: true, ..EnvelopeOptions::default() });
     let [recipient] = outbound.recipients.as_slice() else { panic!("{outbound:?}") };
     assert_eq!((recipient.address.to_string().as_str(), recipient.notify), ("joe@elsewhere.example", Notify::Default));
     assert_eq!(recipient.destination, "elsewhere.example");
@@ -78,10 +78,10 @@ async fn mailboxes_here_are_the_fan_out_of_the_same_acceptance() {
     send(&mut server, ANN, &recipients, LETTER, "250 2.0.0 *").await;
     let (group, acceptance) = accepted(&server);
     assert_eq!(group, GroupId::new(1));
-    let fan_out = acceptance.fan_out.unwrap();
+    let fan_out = acceptance.fan_out[0].clone();
     let targets: Vec<_> = fan_out.targets.iter().map(|target| (target.group.get(), target.to.len())).collect();
     assert_eq!(targets, [(2, 1), (1, 1)]);
-    let outside: Vec<_> = acceptance.outbound.unwrap().recipients.iter().map(|r| r.destination.clone()).collect();
+    let outside: Vec<_> = acceptance.outbound[0].clone().recipients.iter().map(|r| r.destination.clone()).collect();
     assert_eq!(outside, ["elsewhere.example", "other.example"], "each recipient once");
     assert_eq!(server.store.script().puts.len(), 1);
 }
@@ -99,38 +99,16 @@ async fn mail_for_mailboxes_here_alone_goes_as_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mailboxes_of_another_organisation_come_first() {
-    let foreign = |server: &Server| {
-        let mut other = account(7, 2);
-        other.tenant = TenantId::new(2);
-        let resolution = Resolution::Local(vec![other]);
-        server.store.script().addresses.insert("other@example.org".to_owned(), resolution);
-    };
+async fn mailboxes_of_another_organisation_are_in_the_same_acceptance() {
     let mut server = Server::submission();
-    foreign(&server);
-    let recipients = [WORLD, "<other@example.org>", "<bob@example.org>"];
-    send(&mut server, ANN, &recipients, LETTER, "250 2.0.0 *").await;
-    let kinds: Vec<_> = server
-        .store
-        .commands()
-        .iter()
-        .map(|command| match command {
-            Command::Queue(QueueCommand::FanOut(fan_out)) => {
-                format!("fan out to {}", fan_out.targets[0].to[0].account.id)
-            }
-            Command::Outbound(OutboundCommand::Accept(acceptance)) => {
-                format!("accept {}", acceptance.fan_out.as_ref().unwrap().targets[0].to[0].account.id)
-            }
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(kinds, ["fan out to 7", "accept 2"]);
-    // What comes first and is not kept leaves nothing for the world behind: the client sends all of it again.
-    let mut server = Server::submission();
-    foreign(&server);
-    server.store.script().commits = Commits::Reply(Reply::Queue(QueueReply::WindowFull(GroupId::new(2))));
-    send(&mut server, ANN, &recipients, LETTER, "451 4.3.0 *").await;
-    assert_eq!(server.store.commands().len(), 1);
+    let mut other = account(7, 2);
+    other.tenant = TenantId::new(2);
+    let resolution = Resolution::Local(vec![other].into());
+    server.store.script().addresses.insert("other@example.org".to_owned(), resolution);
+    send(&mut server, ANN, &[WORLD, "<other@example.org>", "<bob@example.org>"], LETTER, "250 2.0.0 *").await;
+    let (_, acceptance) = accepted(&server);
+    let accounts: Vec<_> = acceptance.fan_out.iter().map(|fan_out| fan_out.targets[0].to[0].account.id.get()).collect();
+    assert_eq!((accounts, acceptance.outbound.len()), (vec![2, 7], 1));
 }
 
 #[tokio::test(start_paused = true)]

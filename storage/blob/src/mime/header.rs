@@ -27,6 +27,7 @@ pub(crate) enum Name {
     ContentTransferEncoding,
     ContentType,
     Date,
+    DeliveredTo,
     From,
     InReplyTo,
     MessageId,
@@ -49,7 +50,7 @@ impl Name {
             8 => &[("Reply-To", Self::ReplyTo), ("Received", Self::Received)],
             10 => &[("Message-ID", Self::MessageId), ("References", Self::References), ("Content-ID", Self::ContentId)],
             11 => &[("In-Reply-To", Self::InReplyTo), ("Content-MD5", Self::ContentMd5)],
-            12 => &[("Content-Type", Self::ContentType)],
+            12 => &[("Content-Type", Self::ContentType), ("Delivered-To", Self::DeliveredTo)],
             16 => &[("Content-Language", Self::ContentLanguage), ("Content-Location", Self::ContentLocation)],
             19 => {
                 &[("Content-Disposition", Self::ContentDisposition), ("Content-Description", Self::ContentDescription)]

@@ -12,7 +12,7 @@ use securanet_model::{
 use super::{
     Failure, Outcome,
     addresses::{self, AddressRow},
-    aliases, cluster, credentials, grants, policies, references,
+    aliases, cluster, credentials, forwardings, grants, policies, references,
 };
 use crate::{
     EngineError,
@@ -116,6 +116,7 @@ pub(super) fn delete(tx: &mut Tx<'_>, id: AccountId) -> Outcome {
     references::address_is_gone(tx, &account.address)?;
     policies::forget(tx, Scope::Account(id));
     grants::forget(tx, id)?;
+    forwardings::forget(tx, id)?;
     credentials::forget(tx, id);
     let key = tx.key(Table::Account).u64(id.get());
     tx.delete(key);
@@ -146,7 +147,7 @@ pub(super) fn check_text(what: &str, text: &str, octets_max: usize) -> Result<()
 
 /// The shard that a new account starts in: a hash of its id spreads neighbours over all of them. (Later the
 /// shards of its home site; where it is afterwards stands in its row, never in this hash.)
-fn first_shard(id: AccountId, shards: u32) -> GroupId {
+pub(super) fn first_shard(id: AccountId, shards: u32) -> GroupId {
     // SplitMix64's finaliser: every bit of the id reaches every bit of the hash.
     let mut hash = id.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

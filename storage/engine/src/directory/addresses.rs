@@ -82,7 +82,34 @@ pub(super) fn domain_of(view: &ReadView<'_>, address: &Address) -> Result<Domain
     domain.ok_or_else(|| DirectoryRefusal::ForeignDomain(address.domain().clone()).into())
 }
 
-/// Checks that an address may be a target, a member, an owner or a catch-all: ours, and there.
+/// How far an alias or a list may lead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reach {
+    /// To addresses of ours.
+    Ours,
+    /// Outside, too.
+    Anywhere,
+}
+
+impl Reach {
+    /// Checks that an alias or a list may lead to an address.
+    pub(super) fn check(self, view: &ReadView<'_>, address: &Address) -> Result<(), Failure> {
+        match self {
+            Self::Ours => must_lead_somewhere(view, address),
+            Self::Anywhere => must_lead_on(view, address),
+        }
+    }
+}
+
+/// Checks that mail may be sent on to an address: outside, or ours and there.
+pub(super) fn must_lead_on(view: &ReadView<'_>, address: &Address) -> Result<(), Failure> {
+    match must_lead_somewhere(view, address) {
+        Err(Failure::Refused(DirectoryRefusal::Outside(_))) => Ok(()),
+        checked => checked,
+    }
+}
+
+/// Checks that an address may be an owner or a catch-all: ours, and there.
 pub(super) fn must_lead_somewhere(view: &ReadView<'_>, address: &Address) -> Result<(), Failure> {
     if domains::get(view, address.domain())?.is_none() {
         return Err(DirectoryRefusal::Outside(address.clone()).into());

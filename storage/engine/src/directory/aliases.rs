@@ -1,4 +1,4 @@
-//! Aliases: further addresses that lead to one account, one list or another alias.
+//! Aliases: further addresses that lead to one account, one list, another alias, or outside.
 
 use securanet_model::{
     Address,
@@ -8,7 +8,7 @@ use securanet_model::{
 
 use super::{
     Outcome,
-    addresses::{self, AddressRow},
+    addresses::{self, AddressRow, Reach},
     check,
     references::{self, Referrer},
 };
@@ -35,11 +35,11 @@ pub(super) fn end_of(view: &ReadView<'_>, alias: &Address) -> Result<Option<Addr
     Ok(None)
 }
 
-pub(super) fn create(tx: &mut Tx<'_>, alias: &Alias) -> Outcome {
+pub(super) fn create(tx: &mut Tx<'_>, alias: &Alias, reach: Reach) -> Outcome {
     if alias.target == alias.address {
         return Err(DirectoryRefusal::Loop(alias.address.clone()).into());
     }
-    addresses::must_lead_somewhere(&tx.view(), &alias.target)?;
+    reach.check(&tx.view(), &alias.target)?;
     addresses::claim(tx, &alias.address, AddressRow::Alias)?;
     let key = key(&tx.view(), &alias.address);
     tx.put_record(key, alias);

@@ -1,4 +1,4 @@
-//! Bounds on how aliases and lists lead to each other, checked when one of them changes.
+//! Bounds on how aliases, lists and forwardings lead to each other, checked when one of them changes.
 //!
 //! What changed is one address; the check looks down from it (does it lead back to itself, how deep) and up (who
 //! leads to it: their depth and their number of members grow with it). Queries may then walk freely.
@@ -12,34 +12,37 @@ use securanet_model::{
 };
 
 use super::{
-    Failure,
+    Failure, accounts,
     addresses::{self, AddressRow},
-    aliases, lists,
+    aliases, forwardings, lists,
     references::{self, Referrer},
 };
 use crate::{EngineError, tx::ReadView};
 
-/// Aliases and lists that may lead, directly or not, to an alias or list that is changed.
+/// Aliases, lists and forwardings that may lead, directly or not, to one that is changed.
 const ABOVE_MAX: usize = 1000;
 
 /// Members looked at in one check, over all lists above: keeps one command from holding the group for long.
 const MEMBERS_CHECKED_MAX: usize = 200_000;
 
-/// Where an address leads in one step: an alias's target, a list's members.
+/// What [`ALIAS_DEPTH_MAX`] counts.
+const LEVELS: &str = "levels of aliases, lists and forwardings";
+
+/// Where an address leads in one step: an alias's target, a list's members, what an account forwards to.
 pub(super) fn next(view: &ReadView<'_>, address: &Address, row: AddressRow) -> Result<Vec<Address>, EngineError> {
     Ok(match row {
-        AddressRow::Account(_) => Vec::new(),
+        AddressRow::Account(id) => forwardings::get(view, id)?.map(|forwarding| forwarding.to).unwrap_or_default(),
         AddressRow::Alias => aliases::get(view, address)?.map(|alias| alias.target).into_iter().collect(),
         AddressRow::List => lists::get(view, address)?.map(|list| list.members).unwrap_or_default(),
     })
 }
 
-/// Checks the bounds around an alias or a list that was just written.
+/// Checks the bounds around an alias, a list or an account's forwarding that was just written.
 pub(super) fn after_change(view: &ReadView<'_>, changed: &Address) -> Result<(), Failure> {
     let below = Below { view, changed, depths: BTreeMap::new() }.depth(changed, ALIAS_DEPTH_MAX)?;
     let (above, lists_above) = depth_above(view, changed)?;
     if above + below > ALIAS_DEPTH_MAX {
-        return Err(too_many("levels of aliases and lists", ALIAS_DEPTH_MAX));
+        return Err(too_many(LEVELS, ALIAS_DEPTH_MAX));
     }
     let mut checked = 0;
     for list in std::iter::once(changed).chain(&lists_above) {
@@ -72,7 +75,7 @@ impl Below<'_> {
                 return Err(DirectoryRefusal::Loop(self.changed.clone()).into());
             }
             if levels_left == 0 {
-                return Err(too_many("levels of aliases and lists", ALIAS_DEPTH_MAX));
+                return Err(too_many(LEVELS, ALIAS_DEPTH_MAX));
             }
             depth = depth.max(1 + self.depth(&target, levels_left - 1)?);
         }
@@ -81,7 +84,7 @@ impl Below<'_> {
     }
 }
 
-/// How many aliases and lists stand above each other over an address, and which lists these are.
+/// How many aliases, lists and forwardings stand above each other over an address, and which lists these are.
 fn depth_above(view: &ReadView<'_>, address: &Address) -> Result<(usize, Vec<Address>), Failure> {
     let mut depths: BTreeMap<String, usize> = BTreeMap::new();
     let mut lists_above: BTreeMap<String, Address> = BTreeMap::new();
@@ -92,16 +95,24 @@ fn depth_above(view: &ReadView<'_>, address: &Address) -> Result<(usize, Vec<Add
         let mut next_level = BTreeMap::new();
         for address in &level {
             for reference in references::to(view, address)? {
-                let (Referrer::Alias(above) | Referrer::Member(above)) = &reference.by else { continue };
-                if matches!(reference.by, Referrer::Member(_)) {
-                    lists_above.insert(above.canonical(), above.clone());
-                }
+                let above = match &reference.by {
+                    Referrer::Alias(above) => above.clone(),
+                    Referrer::Member(above) => {
+                        lists_above.insert(above.canonical(), above.clone());
+                        above.clone()
+                    }
+                    Referrer::Forwarding(account) => match accounts::get(view, *account)? {
+                        Some(account) => account.address,
+                        None => continue,
+                    },
+                    Referrer::Owner(_) | Referrer::CatchAll(_) | Referrer::Grant(..) => continue,
+                };
                 depths.insert(above.canonical(), depth + 1);
-                next_level.insert(above.canonical(), above.clone());
+                next_level.insert(above.canonical(), above);
             }
         }
         if depths.len() > ABOVE_MAX {
-            return Err(too_many("aliases and lists that lead here", ABOVE_MAX));
+            return Err(too_many("aliases, lists and forwardings that lead here", ABOVE_MAX));
         }
         level = next_level.into_values().collect();
         depth += 1;
@@ -110,22 +121,26 @@ fn depth_above(view: &ReadView<'_>, address: &Address) -> Result<(usize, Vec<Add
     Ok((deepest, lists_above.into_values().collect()))
 }
 
-/// How many members a list names, those of nested lists included; each nested list counts once.
+/// How many members a list names, those of nested lists and what members forward to included; each nested list
+/// counts once.
 fn members(view: &ReadView<'_>, list: &Address) -> Result<usize, Failure> {
     let mut seen = BTreeSet::new();
     let mut open = vec![list.clone()];
     let mut members = 0;
     while let Some(address) = open.pop() {
         let Some(found) = addresses::find(view, &address)? else { continue };
-        if matches!(found.row, AddressRow::Account(_)) || !seen.insert(found.address.canonical()) {
+        if !seen.insert(found.address.canonical()) {
             continue;
         }
         let targets = next(view, &found.address, found.row)?;
-        if found.row == AddressRow::List {
+        if found.row != AddressRow::Alias {
             members += targets.len();
         }
         if members > GROUP_MEMBERS_MAX {
-            return Err(too_many("members of one list, those of nested lists included", GROUP_MEMBERS_MAX));
+            return Err(too_many(
+                "members of one list, those of nested lists and what members forward to included",
+                GROUP_MEMBERS_MAX,
+            ));
         }
         open.extend(targets);
     }

@@ -10,7 +10,7 @@ use securanet_model::{
 
 use super::{
     Outcome,
-    addresses::{self, AddressRow},
+    addresses::{self, AddressRow, Reach},
     check,
     references::{self, Referrer},
 };
@@ -25,7 +25,7 @@ pub(super) fn get(view: &ReadView<'_>, address: &Address) -> Result<Option<List>
 }
 
 /// Adds the list, or gives an existing one new members and a new owner. Members named twice count once.
-pub(super) fn put(tx: &mut Tx<'_>, wanted: &List) -> Outcome {
+pub(super) fn put(tx: &mut Tx<'_>, wanted: &List, reach: Reach) -> Outcome {
     let list = List { members: distinct(&wanted.members), ..wanted.clone() };
     if list.members.len() > GROUP_MEMBERS_MAX {
         let what = "members of one list".to_owned();
@@ -36,8 +36,11 @@ pub(super) fn put(tx: &mut Tx<'_>, wanted: &List) -> Outcome {
         Some(before) => remove_references(tx, before),
         None => drop(addresses::claim(tx, &list.address, AddressRow::List)?),
     }
-    for address in list.members.iter().chain(&list.owner) {
-        addresses::must_lead_somewhere(&tx.view(), address)?;
+    for member in &list.members {
+        reach.check(&tx.view(), member)?;
+    }
+    if let Some(owner) = &list.owner {
+        addresses::must_lead_somewhere(&tx.view(), owner)?;
     }
     store(tx, &list);
     add_references(tx, &list);

@@ -5,8 +5,9 @@
 //! accounts, aliases and lists; who names an address stands in [`Table::Referrer`] ([`references`]).
 //!
 //! Invariants, checked by the tests after each command: ids only grow; an address has exactly one row and its
-//! thing exists; a target, member, owner or catch-all exists; no alias or list leads back to itself, none is
-//! deeper than [`ALIAS_DEPTH_MAX`] or names more than [`GROUP_MEMBERS_MAX`] members, nested ones included.
+//! thing exists; an owner or catch-all exists; a target, a member and what is forwarded to exists or was outside when
+//! it was named; no alias, list or forwarding leads back to itself, none is deeper than [`ALIAS_DEPTH_MAX`] or names
+//! more than [`GROUP_MEMBERS_MAX`] members, nested ones and what members forward to included.
 //!
 //! [`ALIAS_DEPTH_MAX`]: securanet_model::limits::ALIAS_DEPTH_MAX
 //! [`GROUP_MEMBERS_MAX`]: securanet_model::limits::GROUP_MEMBERS_MAX
@@ -19,6 +20,7 @@ mod cluster;
 mod credentials;
 mod dkim;
 mod domains;
+mod forwardings;
 mod grants;
 mod lists;
 mod pages;
@@ -35,6 +37,7 @@ use securanet_model::{
     request::Topic,
 };
 
+use self::addresses::Reach;
 use crate::{
     EngineError,
     keys::Table,
@@ -115,9 +118,11 @@ fn run(tx: &mut Tx<'_>, clock: UnixMillis, command: &DirectoryCommand) -> Outcom
             credentials::add_app_password(tx, clock, *account, label, verifiers)
         }
         C::RemoveAppPassword { account, id } => credentials::remove_app_password(tx, *account, *id),
-        C::CreateAlias(alias) => aliases::create(tx, alias),
+        C::CreateAlias(alias) => aliases::create(tx, alias, Reach::Ours),
+        C::CreateAliasAnywhere(alias) => aliases::create(tx, alias, Reach::Anywhere),
         C::DeleteAlias { address } => aliases::delete(tx, address),
-        C::PutList(list) => lists::put(tx, list),
+        C::PutList(list) => lists::put(tx, list, Reach::Ours),
+        C::PutListAnywhere(list) => lists::put(tx, list, Reach::Anywhere),
         C::DeleteList { address } => lists::delete(tx, address),
         C::SetPolicy { key, scope, value } => policies::set(tx, key, *scope, value.as_deref()),
         C::GrantSending(grant) => grants::add(tx, grant),
@@ -136,6 +141,7 @@ fn run(tx: &mut Tx<'_>, clock: UnixMillis, command: &DirectoryCommand) -> Outcom
             tls_reports::settle(tx, clock, (*day, domain), *by, (done, *again_after))
         }
         C::SendTlsReports { day, domains } => tls_reports::send_now(tx, clock, *day, domains),
+        C::SetForwarding { account, forwarding } => forwardings::set(tx, *account, forwarding.as_ref()),
     }
 }
 
@@ -168,6 +174,8 @@ pub(crate) fn answer(view: &ReadView<'_>, query: &DirectoryQuery) -> Result<Dire
         Q::TlsReportDomains { day, after, rows_max } => {
             A::TlsReportDomains(tls_reports::of_day(view, *day, after.as_ref(), *rows_max)?)
         }
+        Q::Forwarding(account) => A::Forwarding(forwardings::get(view, *account)?),
+        Q::Forwardings(page) => A::Forwardings(forwardings::page(view, page)?),
     })
 }
 

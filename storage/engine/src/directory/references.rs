@@ -1,4 +1,5 @@
-//! Who names an address: aliases as their target, lists as member or owner, domains as catch-all, grants of sending.
+//! Who names an address: aliases as their target, lists as member or owner, domains as catch-all, grants of sending,
+//! forwardings.
 //!
 //! One row per naming, under the address *as it was written*: a member `ann+work` is named there and not at
 //! `ann`. When an address goes, what named it goes or loses it, so that nothing names an address that leads
@@ -6,14 +7,14 @@
 //! it is an address of its own.
 //!
 //! Key: `domain text 0 | local part text 0 | kind u8 | who`; `who` is an address as in [`Table::Address`], the
-//! domain's id, or the account's id and the kind of its grant.
+//! domain's id, the account's id and the kind of its grant, or the id of the account that forwards.
 
 use std::ops::ControlFlow;
 
 use securanet_kv::Direction;
 use securanet_model::{AccountId, Address, DomainId, DomainName, sending::GrantKind};
 
-use super::{addresses, aliases, domains, grants, lists};
+use super::{addresses, aliases, domains, forwardings, grants, lists};
 use crate::{
     EngineError,
     keys::{Fields, Key, Table},
@@ -31,6 +32,8 @@ pub(super) enum Referrer {
     Owner(Address),
     /// This domain, as its catch-all.
     CatchAll(DomainId),
+    /// This account's forwarding.
+    Forwarding(AccountId),
     /// This account's grant to send as it; the local part `*` is named there as any other.
     Grant(AccountId, GrantKind),
 }
@@ -82,6 +85,7 @@ pub(super) fn address_is_gone(tx: &mut Tx<'_>, address: &Address) -> Result<(), 
                 Referrer::Owner(list) => lists::lose_owner(tx, &list)?,
                 Referrer::CatchAll(domain) => domains::lose_catch_all(tx, domain)?,
                 Referrer::Grant(account, kind) => grants::lose(tx, account, &target, kind),
+                Referrer::Forwarding(account) => forwardings::lose(tx, account, &target)?,
             }
         }
     }
@@ -117,6 +121,9 @@ fn parse(mut fields: Fields<'_>) -> Result<Reference, EngineError> {
         };
         return Ok(Reference { target, by: Referrer::Grant(account, kind) });
     }
+    if kind == 6 {
+        return Ok(Reference { target, by: Referrer::Forwarding(AccountId::new(fields.u64()?)) });
+    }
     let domain = fields.text()?;
     let local = std::str::from_utf8(fields.rest()).map_err(|_| damaged("a referrer is no text"))?;
     let who = address(domain, local)?;
@@ -146,6 +153,7 @@ fn key(tx: &Tx<'_>, target: &Address, by: &Referrer) -> Key {
         Referrer::Owner(who) => key.u8(3).address(who),
         Referrer::CatchAll(domain) => key.u8(4).u32(domain.get()),
         Referrer::Grant(account, kind) => key.u8(5).u64(account.get()).u8(grant_kind(*kind)),
+        Referrer::Forwarding(account) => key.u8(6).u64(account.get()),
     }
 }
 

@@ -11,21 +11,25 @@
 //! oldest active account. Mail for `postmaster` and `abuse` reaches it also when what decided is suspended: these
 //! two are accepted as long as the cluster has one active account.
 //!
-//! A folder goes through aliases (an alias is another address of its account) but not through lists.
+//! A folder goes through aliases (an alias is another address of its account) but not through lists and forwardings.
+//!
+//! What leads outside is an [`Onward`]. Who sends it on is the innermost list on the way to it; where there is none,
+//! the last alias or account that leads there. An account that keeps no copy is left out; a suspended one sends
+//! nothing on.
 
 use std::{collections::BTreeSet, ops::ControlFlow};
 
 use securanet_kv::Direction;
 use securanet_model::{
-    AccountId, Address,
-    directory::{Account, AccountStatus, Domain, LocalRecipient, Resolution},
+    AccountId, Address, GroupId, TenantId,
+    directory::{Account, AccountStatus, Destinations, Domain, LocalRecipient, Onward, Resolution},
     limits::{ALIAS_DEPTH_MAX, GROUP_MEMBERS_MAX},
 };
 
 use super::{
     accounts,
     addresses::{self, AddressRow, Found},
-    check, domains, policies,
+    aliases, cluster, domains, forwardings, lists, policies,
 };
 use crate::{EngineError, keys::Table, tx::ReadView};
 
@@ -55,7 +59,7 @@ pub(super) fn postmaster(view: &ReadView<'_>) -> Result<Resolution, EngineError>
         return Ok(local);
     }
     match accounts::oldest_active(view)? {
-        Some(account) => Ok(Resolution::Local(vec![recipient(view, account, None)?])),
+        Some(account) => Ok(Resolution::Local(vec![recipient(view, account, None, None)?].into())),
         None => Ok(Resolution::Unknown),
     }
 }
@@ -67,8 +71,8 @@ fn resolve_own(view: &ReadView<'_>, domain: &Domain, address: &Address) -> Resul
     }
     let Some(found) = found else { return Ok(Resolution::Unknown) };
     let mut walk = Walk::new(view);
-    walk.follow(found, None, 0)?;
-    walk.resolution()
+    walk.follow(found, Path::default())?;
+    Ok(walk.resolution())
 }
 
 fn oldest_domain(view: &ReadView<'_>) -> Result<Option<Domain>, EngineError> {
@@ -80,62 +84,161 @@ fn oldest_domain(view: &ReadView<'_>) -> Result<Option<Domain>, EngineError> {
     Ok(oldest)
 }
 
-/// Collects the accounts that an address leads to, each once, in the order of the lists.
+/// How a walk came to an address.
+#[derive(Clone, Default)]
+struct Path {
+    depth: usize,
+    /// A subaddress that came through aliases.
+    folder: Option<String>,
+    /// Who sends on from here: the last list, or without one the last alias or account.
+    by: Option<Sender>,
+    through_list: bool,
+    /// The owner of the last list that has one.
+    list_owner: Option<Address>,
+}
+
+/// An address of ours that sends mail on, and which group keeps it meanwhile.
+#[derive(Clone)]
+struct Sender {
+    address: Address,
+    tenant: TenantId,
+    group: GroupId,
+}
+
+/// Collects the accounts and the addresses outside that an address leads to, each once, in the order of the lists.
 struct Walk<'a> {
     view: &'a ReadView<'a>,
     seen: BTreeSet<String>,
-    accounts: Vec<(AccountId, Option<String>)>,
+    found: Destinations,
+    suspended: bool,
     steps: usize,
 }
 
 impl<'a> Walk<'a> {
-    const fn new(view: &'a ReadView<'a>) -> Self {
-        Self { view, seen: BTreeSet::new(), accounts: Vec::new(), steps: 0 }
+    fn new(view: &'a ReadView<'a>) -> Self {
+        Self { view, seen: BTreeSet::new(), found: Destinations::default(), suspended: false, steps: 0 }
     }
 
     /// Follows an address; its own subaddress goes before the one that came through aliases. The bounds hold by
     /// the checks at writing; they are here so that damaged state cannot keep a query going.
-    fn follow(&mut self, found: Found, folder: Option<String>, depth: usize) -> Result<(), EngineError> {
+    fn follow(&mut self, found: Found, path: Path) -> Result<(), EngineError> {
+        if !self.steps_on(path.depth) || !self.seen.insert(found.address.canonical()) {
+            return Ok(());
+        }
+        let folder = found.folder.clone().or_else(|| path.folder.clone());
+        let path = Path { folder, ..path };
+        match found.row {
+            AddressRow::Account(id) => self.account(id, path),
+            AddressRow::Alias => self.alias(&found, path),
+            AddressRow::List => self.list(&found, path),
+        }
+    }
+
+    const fn steps_on(&mut self, depth: usize) -> bool {
         self.steps += 1;
-        let within = depth <= ALIAS_DEPTH_MAX && self.steps <= GROUP_MEMBERS_MAX + ALIAS_DEPTH_MAX;
-        if !within || !self.seen.insert(found.address.canonical()) {
+        depth <= ALIAS_DEPTH_MAX && self.steps <= GROUP_MEMBERS_MAX + ALIAS_DEPTH_MAX
+    }
+
+    fn account(&mut self, id: AccountId, path: Path) -> Result<(), EngineError> {
+        let account = accounts::get(self.view, id)?;
+        let account =
+            account.ok_or_else(|| EngineError::Inconsistent(format!("account {id} has an address but no row")))?;
+        if account.status != AccountStatus::Active {
+            self.suspended = true;
             return Ok(());
         }
-        let folder = found.folder.or(folder);
-        if let AddressRow::Account(id) = found.row {
-            self.accounts.push((id, folder));
-            return Ok(());
+        let forwarding = forwardings::get(self.view, id)?;
+        if forwarding.as_ref().is_none_or(|forwarding| forwarding.keep) {
+            let folder = path.folder.clone();
+            let local = recipient(self.view, account.clone(), folder, path.list_owner.clone())?;
+            self.found.accounts.push(local);
         }
-        let folder = if found.row == AddressRow::Alias { folder } else { None };
-        for target in check::next(self.view, &found.address, found.row)? {
-            if let Some(target) = addresses::find(self.view, &target)? {
-                self.follow(target, folder.clone(), depth + 1)?;
+        let Some(forwarding) = forwarding else { return Ok(()) };
+        // A list stays the one that sends on: its members' forwardings leave with its mail, and its owner's name.
+        let own = Sender { address: account.address, tenant: account.tenant, group: account.group };
+        let by = if path.through_list { path.by.clone() } else { Some(own) };
+        let path = Path { folder: None, by, ..path };
+        self.all(&forwarding.to, &path)
+    }
+
+    fn alias(&mut self, found: &Found, path: Path) -> Result<(), EngineError> {
+        let Some(alias) = aliases::get(self.view, &found.address)? else { return Ok(()) };
+        let by = if path.through_list { path.by.clone() } else { self.sender(&found.address)? };
+        self.all(&[alias.target], &Path { by, ..path })
+    }
+
+    fn list(&mut self, found: &Found, path: Path) -> Result<(), EngineError> {
+        let Some(list) = lists::get(self.view, &found.address)? else { return Ok(()) };
+        let by = self.sender(&found.address)?;
+        let list_owner = list.owner.or(path.list_owner);
+        self.all(&list.members, &Path { depth: path.depth, folder: None, by, through_list: true, list_owner })
+    }
+
+    fn all(&mut self, targets: &[Address], path: &Path) -> Result<(), EngineError> {
+        let path = Path { depth: path.depth + 1, ..path.clone() };
+        for target in targets {
+            if let Some(found) = addresses::find(self.view, target)? {
+                self.follow(found, path.clone())?;
+                continue;
+            }
+            match domains::get(self.view, target.domain())? {
+                None => self.send_on(target, &path),
+                // It was outside when it was named; its domain has become ours since.
+                Some(domain) => {
+                    let catch_all = domain.catch_all.map(|address| addresses::find(self.view, &address)).transpose()?;
+                    if let Some(found) = catch_all.flatten() {
+                        self.follow(found, path.clone())?;
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    fn resolution(self) -> Result<Resolution, EngineError> {
-        let mut active = Vec::new();
-        let mut suspended = false;
-        for (id, folder) in self.accounts {
-            match accounts::get(self.view, id)? {
-                Some(account) if account.status == AccountStatus::Active => {
-                    active.push(recipient(self.view, account, folder)?);
-                }
-                Some(_) => suspended = true,
-                None => return Err(EngineError::Inconsistent(format!("account {id} has an address but no row"))),
-            }
+    fn send_on(&mut self, target: &Address, path: &Path) {
+        if !self.steps_on(path.depth) || !self.seen.insert(target.canonical()) {
+            return;
         }
-        Ok(match (active.is_empty(), suspended) {
-            (false, _) => Resolution::Local(active),
+        let Some(by) = path.by.clone() else { return };
+        self.found.onward.push(Onward {
+            address: target.clone(),
+            by: by.address,
+            tenant: by.tenant,
+            group: by.group,
+            through_list: path.through_list,
+            list_owner: path.list_owner.clone(),
+        });
+    }
+
+    /// An alias or a list as one that sends on. It has no shard: its address picks one.
+    fn sender(&self, address: &Address) -> Result<Option<Sender>, EngineError> {
+        let (domain, cluster) = (domains::get(self.view, address.domain())?, cluster::get(self.view)?);
+        let (Some(domain), Some(cluster)) = (domain, cluster) else { return Ok(None) };
+        // FNV-1a: the same on each replica and in each release.
+        let hash = address
+            .canonical()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3));
+        let group = accounts::first_shard(AccountId::new(hash), cluster.shards);
+        Ok(Some(Sender { address: address.clone(), tenant: domain.tenant, group }))
+    }
+
+    fn resolution(self) -> Resolution {
+        let nobody = self.found.accounts.is_empty() && self.found.onward.is_empty();
+        match (nobody, self.suspended) {
+            (false, _) => Resolution::Local(self.found),
             (true, true) => Resolution::Suspended,
             (true, false) => Resolution::Unknown,
-        })
+        }
     }
 }
 
-fn recipient(view: &ReadView<'_>, account: Account, folder: Option<String>) -> Result<LocalRecipient, EngineError> {
+fn recipient(
+    view: &ReadView<'_>,
+    account: Account,
+    folder: Option<String>,
+    list_owner: Option<Address>,
+) -> Result<LocalRecipient, EngineError> {
     let folder = match folder {
         Some(folder) if policies::is_true(view, "smtp.subaddress_folder", &account)? => Some(folder),
         _ => None,
@@ -148,5 +251,6 @@ fn recipient(view: &ReadView<'_>, account: Account, folder: Option<String>) -> R
         epoch: account.epoch,
         address: account.address,
         folder,
+        list_owner,
     })
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod addresses;
 mod credentials;
 mod dkim;
+mod forwarding;
 mod grants;
 mod invariants;
 mod listings;
@@ -17,7 +18,7 @@ use securanet_model::{
     Address, Answer, Command, DomainName, Query, Reply, TenantId,
     directory::{
         Account, AccountStatus, Alias, Credentials, DirectoryAnswer, DirectoryCommand, DirectoryQuery,
-        DirectoryRefusal, DirectoryReply, List, Quota, Resolution, ScramVerifier, Verifiers,
+        DirectoryRefusal, DirectoryReply, Forwarding, List, Quota, Resolution, ScramVerifier, Verifiers,
     },
 };
 
@@ -153,18 +154,26 @@ fn create_account(main: &str) -> DirectoryCommand {
 }
 
 fn create_alias(alias: &str, target: &str) -> DirectoryCommand {
-    DirectoryCommand::CreateAlias(Alias { address: address(alias), target: address(target) })
+    DirectoryCommand::CreateAliasAnywhere(Alias { address: address(alias), target: address(target) })
+}
+
+fn forward(account: &Account, to: &[&str], keep: bool) -> DirectoryCommand {
+    let to = to.iter().map(|target| address(target)).collect();
+    DirectoryCommand::SetForwarding { account: account.id, forwarding: Some(Forwarding { to, keep }) }
 }
 
 fn put_list(list: &str, members: &[&str]) -> DirectoryCommand {
     let members = members.iter().map(|member| address(member)).collect();
-    DirectoryCommand::PutList(List { address: address(list), owner: None, members })
+    DirectoryCommand::PutListAnywhere(List { address: address(list), owner: None, members })
 }
 
-/// `ann@example.org bob@example.org/work`: recipients in order, a folder behind a slash.
+/// `ann@example.org bob@example.org/work info>x@y.example`: accounts in order, a folder behind a slash, then addresses
+/// outside behind the local part of who sends on.
 fn show(resolution: &Resolution) -> String {
     let Resolution::Local(recipients) = resolution else { return format!("{resolution:?}").to_lowercase() };
     let folder = |folder: &Option<String>| folder.as_ref().map(|folder| format!("/{folder}")).unwrap_or_default();
-    let show = recipients.iter().map(|recipient| format!("{}{}", recipient.address, folder(&recipient.folder)));
-    show.collect::<Vec<_>>().join(" ")
+    let accounts = recipients.accounts.iter();
+    let accounts = accounts.map(|recipient| format!("{}{}", recipient.address, folder(&recipient.folder)));
+    let onward = recipients.onward.iter().map(|onward| format!("{}>{}", onward.by.local(), onward.address));
+    accounts.chain(onward).collect::<Vec<_>>().join(" ")
 }

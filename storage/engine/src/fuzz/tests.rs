@@ -84,8 +84,9 @@ fn outbound_commands() -> Vec<Command> {
         message_id: Some("<1@a.example>".to_owned()),
         trace_id: "trace".to_owned(),
         hold_until: None,
+        repeat_key: None,
     };
-    let acceptance = Acceptance { fan_out: None, outbound: Some(outbound) };
+    let acceptance = Acceptance { fan_out: Vec::new(), outbound: vec![outbound] };
     let place = |position| Place { item: 1, position };
     let settle = |position, outcome| {
         let tried = Attempt {

@@ -57,13 +57,14 @@ fn waiting(recipients: &[(&str, Notify)], options: EnvelopeOptions) -> Outbound 
         message_id: None,
         trace_id: "trace".to_owned(),
         hold_until: None,
+        repeat_key: None,
     }
 }
 
 async fn put(store: &EngineStore, outbound: Outbound) -> u64 {
-    let accept = OutboundCommand::Accept(Box::new(Acceptance { fan_out: None, outbound: Some(outbound) }));
+    let accept = OutboundCommand::Accept(Box::new(Acceptance { fan_out: Vec::new(), outbound: vec![outbound] }));
     match store.command(accept).await {
-        OutboundReply::Accepted { item: Some(item) } => item,
+        OutboundReply::Accepted(items) => items[0].item,
         other => panic!("{other:?}"),
     }
 }

@@ -215,13 +215,13 @@ impl EngineStore {
                 let value = value.or_else(|| policy::find(key).map(|policy| policy.default));
                 DirectoryAnswer::Policy(value.map(|value| (value.to_owned(), None)))
             }
-            DirectoryQuery::ResolvePostmaster => DirectoryAnswer::Resolution(Resolution::Local(vec![account()])),
+            DirectoryQuery::ResolvePostmaster => DirectoryAnswer::Resolution(Resolution::Local(vec![account()].into())),
             DirectoryQuery::DkimKeys(_) => DirectoryAnswer::DkimKeys(Vec::new()),
             DirectoryQuery::Resolve(address) if self.resolutions.lock().contains_key(&address.canonical()) => {
                 DirectoryAnswer::Resolution(self.resolutions.lock()[&address.canonical()].clone())
             }
             DirectoryQuery::Resolve(address) if address.domain().as_str() == "example.org" => {
-                DirectoryAnswer::Resolution(Resolution::Local(vec![local(address)]))
+                DirectoryAnswer::Resolution(Resolution::Local(vec![local(address)].into()))
             }
             DirectoryQuery::Resolve(_) => DirectoryAnswer::Resolution(Resolution::Foreign),
             other => panic!("a question that no worker asks: {other:?}"),
@@ -243,6 +243,7 @@ fn local(address: &Address) -> LocalRecipient {
         epoch: Epoch::new(1),
         address: address.clone(),
         folder: None,
+        list_owner: None,
     }
 }
 
@@ -328,7 +329,14 @@ impl ContentSink for Sink {
         self.written.lock().push(String::from_utf8_lossy(&self.text).into_owned());
         Box::pin(async {
             let repeat_key = KeyedHash([0; 16]);
-            Ok(Ingested { message: message(), received_count: 0, repeat_key, message_id: None, lease_until: START })
+            Ok(Ingested {
+                message: message(),
+                received_count: 0,
+                repeat_key,
+                message_id: None,
+                delivered_to: Vec::new(),
+                lease_until: START,
+            })
         })
     }
 }

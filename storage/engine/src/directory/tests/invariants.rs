@@ -7,8 +7,8 @@ use std::{
 
 use securanet_kv::Direction;
 use securanet_model::{
-    Address, DomainName,
-    directory::{Account, Alias, Domain, List},
+    AccountId, Address, DomainName,
+    directory::{Account, Alias, Domain, Forwarding, List},
     dkim::{DkimKey, DkimState},
     limits::{ALIAS_DEPTH_MAX, GROUP_MEMBERS_MAX},
     record,
@@ -35,12 +35,18 @@ pub(super) fn check(view: &ReadView<'_>, after: &str) {
     let lists: Vec<List> = all(view, Table::List);
     let domains: Vec<Domain> = all(view, Table::Domain);
     every_address_is_one_thing(view, (&accounts, &aliases, &lists), after);
-    every_name_leads_somewhere(view, (&aliases, &lists, &domains), after);
+    let forwardings = forwardings(view);
+    assert!(forwardings.keys().all(|id| accounts.iter().any(|account| account.id == *id)), "after {after}");
+    every_name_leads_somewhere(view, (&aliases, &lists, &domains, &forwardings), after);
     ids_are_unique(view, &accounts, &domains, after);
     one_key_of_each_algorithm_signs(view, &domains, after);
     policies_of_strangers_are_counted_and_end(view, after);
     reports_are_counted_and_stand_by_their_time(view, after);
-    let graph = graph(view, &aliases, &lists);
+    let mut graph = graph(view, &aliases, &lists);
+    for account in &accounts {
+        let to = forwardings.get(&account.id).map(|forwarding| forwarding.to.as_slice()).unwrap_or_default();
+        graph.insert(account.address.canonical(), to.iter().filter_map(|to| row_of(view, to)).collect());
+    }
     for start in graph.keys() {
         let depth = depth(&graph, start, &mut Vec::new(), after);
         assert!(depth <= ALIAS_DEPTH_MAX, "{start} is {depth} deep after {after}");
@@ -97,7 +103,7 @@ fn every_address_is_one_thing(
 
 fn every_name_leads_somewhere(
     view: &ReadView<'_>,
-    (aliases, lists, domains): (&[Alias], &[List], &[Domain]),
+    (aliases, lists, domains, forwardings): (&[Alias], &[List], &[Domain], &BTreeMap<AccountId, Forwarding>),
     after: &str,
 ) {
     let mut named: Vec<(Address, Referrer)> = Vec::new();
@@ -107,6 +113,10 @@ fn every_name_leads_somewhere(
     for list in lists {
         named.extend(list.members.iter().map(|member| (member.clone(), Referrer::Member(list.address.clone()))));
         named.extend(list.owner.iter().map(|owner| (owner.clone(), Referrer::Owner(list.address.clone()))));
+    }
+    for (id, forwarding) in forwardings {
+        assert!(!forwarding.to.is_empty(), "after {after}");
+        named.extend(forwarding.to.iter().map(|to| (to.clone(), Referrer::Forwarding(*id))));
     }
     for domain in domains {
         named.extend(domain.catch_all.iter().map(|target| (target.clone(), Referrer::CatchAll(domain.id))));
@@ -121,7 +131,9 @@ fn every_name_leads_somewhere(
             }
             _ => addresses::find(view, target).unwrap().map(|found| found.address),
         };
-        let found = found.unwrap_or_else(|| panic!("{by:?} names {target}, which leads nowhere, after {after}"));
+        let may_be_outside = matches!(by, Referrer::Alias(_) | Referrer::Member(_) | Referrer::Forwarding(_));
+        assert!(found.is_some() || may_be_outside, "{by:?} names {target}, which leads nowhere, after {after}");
+        let found = found.unwrap_or_else(|| target.clone());
         let references = references::to(view, &found).unwrap();
         let known = references.iter().any(|reference| reference.target == *target && reference.by == *by);
         assert!(known, "{target} does not know that {by:?} names it after {after}");
@@ -156,11 +168,25 @@ fn one_key_of_each_algorithm_signs(view: &ReadView<'_>, domains: &[Domain], afte
     }
 }
 
+fn row_of(view: &ReadView<'_>, target: &Address) -> Option<String> {
+    addresses::find(view, target).unwrap().map(|found| found.address.canonical())
+}
+
+fn forwardings(view: &ReadView<'_>) -> BTreeMap<AccountId, Forwarding> {
+    let mut forwardings = BTreeMap::new();
+    view.visit_records(&view.key(Table::Forwarding).range(), Direction::Forward, |mut fields: Fields<'_>, row| {
+        forwardings.insert(AccountId::new(fields.u64()?), row);
+        Ok(ControlFlow::Continue(()))
+    })
+    .unwrap();
+    forwardings
+}
+
 type Graph = BTreeMap<String, Vec<String>>;
 
 /// Where each alias and list leads, by the rows that their targets are found under.
 fn graph(view: &ReadView<'_>, aliases: &[Alias], lists: &[List]) -> Graph {
-    let row_of = |target: &Address| addresses::find(view, target).unwrap().map(|found| found.address.canonical());
+    let row_of = |target: &Address| row_of(view, target);
     let mut graph = Graph::new();
     for alias in aliases {
         graph.insert(alias.address.canonical(), row_of(&alias.target).into_iter().collect());

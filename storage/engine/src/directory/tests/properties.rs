@@ -58,11 +58,17 @@ fn any_command() -> impl Strategy<Value = DirectoryCommand> {
         5 => (any_address(), any_address()).prop_map(|(alias, target)| create_alias(&alias, &target)),
         3 => any_address().prop_map(|alias| DirectoryCommand::DeleteAlias { address: address(&alias) }),
         6 => (any_address(), proptest::collection::vec(any_address(), 0..4), proptest::option::of(any_address()))
-            .prop_map(|(list, members, owner)| DirectoryCommand::PutList(List {
+            .prop_map(|(list, members, owner)| DirectoryCommand::PutListAnywhere(List {
                 address: address(&list),
                 owner: owner.map(|owner| address(&owner)),
                 members: members.iter().map(|member| address(member)).collect(),
             })),
+        4 => (account(), proptest::option::of(proptest::collection::vec(any_address(), 0..4)), any::<bool>()).prop_map(
+            |(account, to, keep)| {
+                let to = to.map(|to| to.iter().map(|target| address(target)).collect());
+                DirectoryCommand::SetForwarding { account, forwarding: to.map(|to| Forwarding { to, keep }) }
+            }
+        ),
         2 => any_address().prop_map(|list| DirectoryCommand::DeleteList { address: address(&list) }),
         1 => account().prop_map(|account| DirectoryCommand::SetPassword { account, password: Some(verifiers(5)) }),
         1 => (account(), any::<bool>()).prop_map(|(account, add)| if add {
@@ -103,8 +109,12 @@ proptest! {
             if let DirectoryAnswer::Resolution(Resolution::Local(recipients)) =
                 office.ask(DirectoryQuery::Resolve(address(&text)))
             {
-                prop_assert!(!recipients.is_empty(), "{} leads to somebody or to nobody", text);
-                let mut accounts: Vec<_> = recipients.iter().map(|recipient| recipient.account).collect();
+                let onward: std::collections::BTreeSet<_> = recipients.onward.iter().map(|on| on.address.clone()).collect();
+                prop_assert_eq!(onward.len(), recipients.onward.len(), "{} leads outside to one address twice", text);
+                let foreign = |to: &Address| office.ask(DirectoryQuery::Domain(to.domain().clone())) == DirectoryAnswer::Domain(None);
+                prop_assert!(onward.iter().all(foreign), "{} leads outside to one of ours", text);
+                prop_assert!(!recipients.accounts.is_empty() || !onward.is_empty(), "{} leads to somebody or to nobody", text);
+                let mut accounts: Vec<_> = recipients.accounts.iter().map(|recipient| recipient.account).collect();
                 accounts.sort_unstable();
                 prop_assert!(accounts.windows(2).all(|pair| pair[0] < pair[1]), "{} names an account twice", text);
             }

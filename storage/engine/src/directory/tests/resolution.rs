@@ -63,7 +63,7 @@ fn a_recipient_says_where_its_account_is() {
     else {
         panic!("dora gets her mail")
     };
-    let [recipient] = recipients.as_slice() else { panic!("{recipients:?}") };
+    let [recipient] = recipients.accounts.as_slice() else { panic!("{recipients:?}") };
     assert_eq!((recipient.account, recipient.tenant, recipient.domain), (dora.id, dora.tenant, dora.domain));
     assert_eq!((recipient.group, recipient.epoch), (dora.group, dora.epoch));
 }

@@ -6,8 +6,8 @@
 use securanet_model::{
     UnixMillis,
     delivery::{FanOut, QueueReply},
-    limits::RECIPIENTS_MAX,
-    outbound::{Acceptance, Origin, Outbound, OutboundRecipient, OutboundReply, Place, State},
+    limits::{ACCEPTED_FAN_OUT_MAX, ACCEPTED_OUTBOUND_MAX, RECIPIENTS_MAX},
+    outbound::{Acceptance, AcceptedItem, Origin, Outbound, OutboundRecipient, OutboundReply, Place, State},
 };
 
 use super::{
@@ -47,16 +47,28 @@ pub(super) fn accept(
 
 /// Takes in what a submission or a report brings.
 pub(super) fn take_in(change: &mut Change<'_, '_>, acceptance: &Acceptance) -> Result<OutboundReply, EngineError> {
-    if acceptance.outbound.as_ref().is_some_and(|outbound| !is_bounded(outbound)) {
+    if !is_bounded(acceptance) {
         return Ok(OutboundReply::OutOfBounds);
     }
-    if let Some(fan_out) = &acceptance.fan_out
-        && let Some(refusal) = fan_out_to_groups(change, fan_out)?
-    {
-        return Ok(refusal);
+    for fan_out in &acceptance.fan_out {
+        if let Some(refusal) = fan_out_to_groups(change, fan_out)? {
+            return Ok(refusal);
+        }
     }
-    let item = acceptance.outbound.as_ref().map(|outbound| add_item(change, outbound)).transpose()?;
-    Ok(OutboundReply::Accepted { item })
+    let items = acceptance.outbound.iter().map(|outbound| take_in_once(change, outbound)).collect::<Result<_, _>>()?;
+    Ok(OutboundReply::Accepted(items))
+}
+
+fn take_in_once(change: &mut Change<'_, '_>, outbound: &Outbound) -> Result<AcceptedItem, EngineError> {
+    let Some(key) = &outbound.repeat_key else {
+        return Ok(AcceptedItem { item: add_item(change, outbound)?, repeat: false });
+    };
+    if let Some(item) = change.repeated(key)? {
+        return Ok(AcceptedItem { item, repeat: true });
+    }
+    let item = add_item(change, outbound)?;
+    change.remember(key, item);
+    Ok(AcceptedItem { item, repeat: false })
 }
 
 fn fan_out_to_groups(change: &mut Change<'_, '_>, fan_out: &FanOut) -> Result<Option<OutboundReply>, EngineError> {
@@ -153,8 +165,17 @@ pub(super) fn is_destination(text: &str) -> bool {
     (1..=DESTINATION_OCTETS_MAX).contains(&text.len()) && !text.contains('\0')
 }
 
-/// Whether the message keeps the bounds of the vocabulary, and can be written.
-fn is_bounded(outbound: &Outbound) -> bool {
+/// Whether what comes in together keeps the bounds of the vocabulary, and can be written.
+fn is_bounded(acceptance: &Acceptance) -> bool {
+    let recipients: usize = acceptance.outbound.iter().map(|outbound| outbound.recipients.len()).sum();
+    acceptance.fan_out.len() <= ACCEPTED_FAN_OUT_MAX
+        && acceptance.outbound.len() <= ACCEPTED_OUTBOUND_MAX
+        && recipients <= RECIPIENTS_MAX
+        && acceptance.outbound.iter().all(is_message_bounded)
+}
+
+/// The same of one message.
+fn is_message_bounded(outbound: &Outbound) -> bool {
     let is_short = |text: Option<&String>, octets_max: usize| text.is_none_or(|text| text.len() <= octets_max);
     let is_recipient =
         |to: &OutboundRecipient| is_destination(&to.destination) && is_short(to.original.as_ref(), ORIGINAL_OCTETS_MAX);
@@ -163,7 +184,7 @@ fn is_bounded(outbound: &Outbound) -> bool {
         Origin::Relay(grant) => grant.len() <= TEXT_OCTETS_MAX,
         Origin::Account(_) | Origin::Report | Origin::Forward(_) | Origin::Local => true,
     };
-    (1..=RECIPIENTS_MAX).contains(&outbound.recipients.len())
+    !outbound.recipients.is_empty()
         && outbound.recipients.iter().all(is_recipient)
         && is_short(outbound.options.envelope_id.as_ref(), ENVELOPE_ID_OCTETS_MAX)
         && is_short(message_id, TEXT_OCTETS_MAX)

@@ -52,6 +52,7 @@
 //!   told are one change ([`report`]).
 //! - **One attempt at a time passes the dot.** A recipient is taken by one lease; the final dot needs that lease living
 //!   at the commit of the intent, and the very attempt. Who lost either is told `false`.
+//! - **A sender's repeat is taken in once** ([`repeats`]), for 72 hours, where the message has a key to know it by.
 //! - **Repeats are marked.** A recipient is tried again without the outcome of an attempt that may have passed the dot
 //!   only after 11 minutes, with `uncertain` counted on the recipient and, when the repeat begins, in the group.
 //!   Nobody can close that window (RFC 1047).
@@ -77,6 +78,7 @@ mod intend;
 mod lease;
 mod moves;
 mod operate;
+mod repeats;
 mod report;
 mod rows;
 mod schedule;

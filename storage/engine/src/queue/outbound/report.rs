@@ -34,7 +34,7 @@ pub(super) fn report(
     }
     if let Some(message) = message {
         match enter::take_in(&mut change, message)? {
-            OutboundReply::Accepted { .. } => {}
+            OutboundReply::Accepted(_) => {}
             refusal => return Ok(refusal),
         }
     }

@@ -56,6 +56,9 @@ pub(super) struct Counters {
     pub(super) failed: u64,
     pub(super) taken_over: u64,
     pub(super) double_bounces: u64,
+    pub(super) repeats: u64,
+    /// The first day of which repeats are remembered.
+    pub(super) repeats_from_day: u32,
     /// The earliest time of each line of the timeline; the end of time for an empty one.
     pub(super) earliest: [UnixMillis; LINES],
 }
@@ -75,6 +78,8 @@ impl Default for Counters {
             failed: 0,
             taken_over: 0,
             double_bounces: 0,
+            repeats: 0,
+            repeats_from_day: 0,
             earliest: [NEVER; LINES],
         }
     }

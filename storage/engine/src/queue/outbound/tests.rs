@@ -6,6 +6,7 @@ mod fairness;
 mod invariants;
 mod journeys;
 mod ledger;
+mod repeats;
 mod reports;
 mod schedules;
 mod table;
@@ -66,6 +67,7 @@ fn outbound(n: u8, recipients: &[&str]) -> Outbound {
         message_id: Some(format!("<{n}@a.example>")),
         trace_id: format!("trace-{n}"),
         hold_until: None,
+        repeat_key: None,
     }
 }
 
@@ -112,9 +114,9 @@ impl Queue {
     }
 
     fn accept(&mut self, outbound: Outbound) -> u64 {
-        let acceptance = Acceptance { fan_out: None, outbound: Some(outbound) };
+        let acceptance = Acceptance { fan_out: Vec::new(), outbound: vec![outbound] };
         match self.run(OutboundCommand::Accept(Box::new(acceptance))) {
-            OutboundReply::Accepted { item: Some(item) } => item,
+            OutboundReply::Accepted(items) => items[0].item,
             other => panic!("{other:?}"),
         }
     }

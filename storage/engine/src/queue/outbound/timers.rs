@@ -89,5 +89,6 @@ pub(super) fn depth(view: &ReadView<'_>) -> Result<OutboundDepth, EngineError> {
         oldest: oldest.map(|state| state.queued),
         next_due: next_due.min().filter(|earliest| *earliest < NEVER),
         double_bounces: counters.double_bounces,
+        repeats: counters.repeats,
     })
 }

@@ -25,12 +25,12 @@ impl Queue {
     /// Takes messages in without looking at all rows behind each.
     fn load(&mut self, messages: Vec<Outbound>) {
         let accept = |outbound| {
-            let acceptance = Acceptance { fan_out: None, outbound: Some(outbound) };
+            let acceptance = Acceptance { fan_out: Vec::new(), outbound: vec![outbound] };
             Command::Outbound(OutboundCommand::Accept(Box::new(acceptance)))
         };
         let request = self.group.request(messages.into_iter().map(accept).collect());
         for reply in self.group.propose(vec![request]).remove(0) {
-            assert!(matches!(reply, Reply::Outbound(OutboundReply::Accepted { item: Some(_) })), "{reply:?}");
+            assert!(matches!(reply, Reply::Outbound(OutboundReply::Accepted(_))), "{reply:?}");
         }
     }
 }
@@ -280,7 +280,7 @@ fn a_message_that_breaks_a_bound_is_refused() {
     for (nth, breaks) in breaks.into_iter().enumerate() {
         let mut message = outbound(1, &["bob@b.example"]);
         breaks(&mut message, &long);
-        let acceptance = Acceptance { fan_out: None, outbound: Some(message) };
+        let acceptance = Acceptance { fan_out: Vec::new(), outbound: vec![message] };
         let reply = queue.run(OutboundCommand::Accept(Box::new(acceptance)));
         assert_eq!(reply, OutboundReply::OutOfBounds, "case {nth}");
     }

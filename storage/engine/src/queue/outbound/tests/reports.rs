@@ -5,6 +5,7 @@ use securanet_model::{
     account::AccountRef,
     delivery::{DeliverTo, FanOut, FanOutTarget, QueueAnswer, QueueQuery},
     limits::FANOUT_WINDOW_MAX,
+    outbound::AcceptedItem,
 };
 
 use super::*;
@@ -105,6 +106,10 @@ fn to_group(group: u32) -> FanOut {
     FanOut { message: message(9), sender: ReversePath::Null, targets }
 }
 
+const fn new(item: u64) -> AcceptedItem {
+    AcceptedItem { item, repeat: false }
+}
+
 fn pending(queue: &Queue) -> u64 {
     match queue.group.ask(&Query::Queue(QueueQuery::Depth)) {
         Answer::Queue(QueueAnswer::Depth { pending, .. }) => pending,
@@ -126,12 +131,12 @@ fn telling_and_having_told_are_one_commit() {
         message: Some(Box::new(Acceptance { fan_out, outbound })),
     };
     bounce.recipients.clear();
-    assert_eq!(queue.run(report(None, Some(bounce.clone()))), OutboundReply::OutOfBounds);
+    assert_eq!(queue.run(report(vec![], vec![bounce.clone()])), OutboundReply::OutOfBounds);
     bounce.recipients.push(to("ann@elsewhere.example"));
-    assert_eq!(queue.run(report(Some(to_group(2)), Some(bounce.clone()))), OutboundReply::Reported);
+    assert_eq!(queue.run(report(vec![to_group(2)], vec![bounce.clone()])), OutboundReply::Reported);
     assert_eq!((pending(&queue), queue.due()), (1, vec![place(2, 0)]));
     assert_eq!((queue.reachable(1), queue.reachable(2), queue.reachable(9)), (false, true, true));
-    assert_eq!(queue.run(report(Some(to_group(2)), Some(bounce))), OutboundReply::NoItem, "not told twice");
+    assert_eq!(queue.run(report(vec![to_group(2)], vec![bounce])), OutboundReply::NoItem, "not told twice");
     assert_eq!(pending(&queue), 1);
     queue.attempt(place(2, 0), Outcome::Permanent);
     assert_eq!((queue.work(), queue.depth().double_bounces), (vec![], 1), "a bounce never bounces");
@@ -141,18 +146,18 @@ fn telling_and_having_told_are_one_commit() {
 fn a_submission_for_both_sides_is_taken_whole_or_not_at_all() {
     let mut queue = Queue::new();
     let acceptance = |group| {
-        let both = Acceptance { fan_out: Some(to_group(group)), outbound: Some(outbound(1, &["bob@b.example"])) };
+        let both = Acceptance { fan_out: vec![to_group(group)], outbound: vec![outbound(1, &["bob@b.example"])] };
         OutboundCommand::Accept(Box::new(both))
     };
-    assert_eq!(queue.run(acceptance(2)), OutboundReply::Accepted { item: Some(1) });
+    assert_eq!(queue.run(acceptance(2)), OutboundReply::Accepted(vec![new(1)]));
     assert_eq!((pending(&queue), queue.due()), (1, vec![HERE]));
     let full = (0..FANOUT_WINDOW_MAX).map(|_| {
-        let inside = Acceptance { fan_out: Some(to_group(3)), outbound: None };
+        let inside = Acceptance { fan_out: vec![to_group(3)], outbound: Vec::new() };
         Command::Outbound(OutboundCommand::Accept(Box::new(inside)))
     });
     let request = queue.group.request(full.collect());
     let replies = queue.group.propose(vec![request]);
-    assert_eq!(replies[0][0], Reply::Outbound(OutboundReply::Accepted { item: None }));
+    assert_eq!(replies[0][0], Reply::Outbound(OutboundReply::Accepted(Vec::new())));
     assert_eq!(queue.run(acceptance(3)), OutboundReply::WindowFull(GroupId::new(3)));
     assert_eq!(queue.depth().items, 1);
 }

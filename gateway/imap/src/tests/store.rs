@@ -207,7 +207,16 @@ impl ContentSink for Sink {
         };
         let lease_until = UnixMillis::new(u64::MAX);
         let repeat_key = KeyedHash([0; 16]);
-        Box::pin(async move { Ok(Ingested { message, received_count: 0, repeat_key, message_id: None, delivered_to: Vec::new(), lease_until }) })
+        Box::pin(async move {
+            Ok(Ingested {
+                message,
+                received_count: 0,
+                repeat_key,
+                message_id: None,
+                delivered_to: Vec::new(),
+                lease_until,
+            })
+        })
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     wire::WireError,
 };
 
+const DATA: &str = "DATA\r\n";
 /// Octets gathered before they are written.
 const BLOCK_OCTETS: usize = 64 * 1024;
 /// Octets of one BDAT chunk.
@@ -96,15 +97,14 @@ impl Session {
         let used = self.used;
         let mut answered = false;
         let ended = async {
-            self.envelope(envelope, &mut book, &mut answered).await?;
-            let accepted = book.open();
-            if accepted.is_empty() {
+            let begun = self.envelope(envelope, &mut book, &mut answered).await?;
+            if book.open().is_empty() {
                 return Ok(());
             }
-            if self.capabilities().chunking && self.chunking {
+            if self.chunked() {
                 self.chunks(content, before_final_dot, &mut book).await
             } else {
-                self.data(content, before_final_dot, &mut book).await
+                self.data(begun, content, before_final_dot, &mut book).await
             }
         }
         .await;
@@ -113,6 +113,11 @@ impl Session {
         }
         let stale = used > 0 && !answered && !self.reusable();
         Sent { verdicts: book.verdicts.into_iter().flatten().collect(), stale }
+    }
+
+    /// Whether content goes in chunks, without DATA.
+    fn chunked(&self) -> bool {
+        self.capabilities().chunking && self.chunking
     }
 
     /// What this server can never do for this mail; another host of the destination may.
@@ -165,8 +170,14 @@ impl Session {
         Ok(reply)
     }
 
-    /// RSET where it is due, MAIL and RCPT. Recipients that were not accepted have a verdict then.
-    async fn envelope(&mut self, envelope: &Envelope<'_>, book: &mut Book, answered: &mut bool) -> Result<(), Stop> {
+    /// RSET where it is due, MAIL and RCPT. Recipients that were not accepted have a verdict then. DATA goes with them
+    /// where it may (RFC 2920 3.1: as the last of a group), which saves a round trip; the answer to it is returned.
+    async fn envelope(
+        &mut self,
+        envelope: &Envelope<'_>,
+        book: &mut Book,
+        answered: &mut bool,
+    ) -> Result<Option<Reply>, Stop> {
         let timeouts = self.timeouts.clone();
         if self.state == State::MustReset {
             let sent = self.wire.write(b"RSET\r\n", timeouts.block).await;
@@ -181,8 +192,12 @@ impl Session {
         self.state = State::MustReset;
         let mut commands = vec![envelope.mail(self.capabilities())];
         commands.extend(envelope.recipients.iter().map(|to| envelope.rcpt(to, self.capabilities())));
+        let recipients = 1..commands.len();
         let mut turns = Turns { session: self, pipelined: false, patience: None };
         if turns.session.capabilities().pipelining {
+            if !turns.session.chunked() {
+                commands.push(DATA.to_owned());
+            }
             turns.say_all(&commands).await;
         }
         let mail = turns.ask(&commands[0], "giving the sender", timeouts.mail).await?;
@@ -190,12 +205,12 @@ impl Session {
         if !mail.is_positive() {
             book.rest(&turns.session.settled(Ending::of_reply(&mail, (1, 0))));
             if !turns.pipelined {
-                return Ok(());
+                return Ok(None);
             }
         }
         let mut accepted = 0;
         let mut too_many = Vec::new();
-        for (at, command) in commands[1..].iter().enumerate() {
+        for (at, command) in commands[recipients.clone()].iter().enumerate() {
             let reply = turns.ask(command, "giving the recipients", timeouts.recipient).await?;
             if reply.is_positive() {
                 accepted += 1;
@@ -208,22 +223,53 @@ impl Session {
         }
         for (at, reply) in too_many {
             let alone = Ending::temporary(&reply, Outcome::TemporaryAnswer, (5, 3));
-            let verdict = if accepted > 0 { Verdict::Again } else { self.settled(alone) };
+            let verdict = if accepted > 0 { Verdict::Again } else { turns.session.settled(alone) };
             book.set(at, verdict);
         }
+        let Some(data) = commands.get(recipients.end) else { return Ok(None) };
+        let reply = turns.ask(data, "beginning the message", timeouts.data).await?;
+        if reply.code() == 354 && book.open().is_empty() {
+            self.end_without_content(accepted).await?;
+        }
+        Ok(Some(reply))
+    }
+
+    /// A server that said 354 although it refused everybody waits for content, and gets none (RFC 2920 3.1).
+    async fn end_without_content(&mut self, accepted: usize) -> Result<(), Stop> {
+        if accepted > 0 {
+            // It took recipients of a sender that it refused: an end could deliver an empty message to them.
+            self.state = State::Broken;
+            return Ok(());
+        }
+        let (block, patience) = (self.timeouts.block, self.timeouts.reset);
+        let during = "ending a message for nobody";
+        let sent = self.wire.write(b".\r\n", block).await;
+        sent.map_err(|error| self.lost(during, &error))?;
+        self.answer(during, patience).await?;
         Ok(())
     }
 
-    /// RFC 5321 4.1.1.4.
-    async fn data<H, F>(&mut self, content: &mut dyn Octets, may_end: H, book: &mut Book) -> Result<(), Stop>
+    /// RFC 5321 4.1.1.4. `begun` is the answer to a DATA that was sent already.
+    async fn data<H, F>(
+        &mut self,
+        begun: Option<Reply>,
+        content: &mut dyn Octets,
+        may_end: H,
+        book: &mut Book,
+    ) -> Result<(), Stop>
     where
         H: FnOnce(Vec<usize>) -> F + Send,
         F: Future<Output = Vec<bool>> + Send,
     {
         let timeouts = self.timeouts.clone();
-        let sent = self.wire.write(b"DATA\r\n", timeouts.block).await;
-        sent.map_err(|error| self.lost("beginning the message", &error))?;
-        let reply = self.answer("beginning the message", timeouts.data).await?;
+        let reply = match begun {
+            Some(reply) => reply,
+            None => {
+                let sent = self.wire.write(DATA.as_bytes(), timeouts.block).await;
+                sent.map_err(|error| self.lost("beginning the message", &error))?;
+                self.answer("beginning the message", timeouts.data).await?
+            }
+        };
         if reply.code() != 354 {
             return Err(Stop(self.settled(Ending::of_reply(&reply, (3, 0)))));
         }

@@ -75,12 +75,12 @@ async fn rfc_2920_3_1_commands_go_in_one_piece_and_each_recipient_has_its_answer
         C: RCPT TO:<b@example.net>
         C: RCPT TO:<c@example.net>
         C: RCPT TO:<d@example.net>
+        C: DATA
         S: 250 ok
         S: 250 2.1.5 ok
         S: 550 5.1.1 no such mailbox
         S: 451 4.7.1 greylisted, try again
         S: 251 forwarding
-        C: DATA
         S: 354 go on
         CONTENT
         S: 250 ok"])
@@ -103,6 +103,70 @@ async fn rfc_2920_3_1_commands_go_in_one_piece_and_each_recipient_has_its_answer
     server.done().await;
 }
 
+/// Sends to two with DATA pipelined: the verdicts, whether the connection can be used again, and what the server heard
+/// after DATA, up to the end of a second transaction where there may be one.
+async fn refused(answers: [&str; 4], after: &str) -> (Vec<String>, bool, Vec<String>) {
+    let server = Rude::start(&[&format!(
+        "S: 220 mx.test\nC~ EHLO\nS: 250-mx.test\nS: 250 PIPELINING\nC~ MAIL\nC~ RCPT\nC~ RCPT\nC: DATA\nS: {}\n{after}",
+        answers.join("\nS: ")
+    )])
+    .await;
+    let mut session = Session::open(&hop(server.address), &client()).await.unwrap();
+    let to = ["a@example.net", "b@example.net"];
+    let nobody = |_| panic!("nobody was accepted, so there is no end to be asked about");
+    let sent = send_with(&mut session, &to, &EnvelopeOptions::default(), 0, nobody).await;
+    let reusable = session.reusable();
+    if reusable {
+        assert_eq!(all_told(&send(&mut session, &["bob@example.net"]).await), ["delivered 2.0.0 remote"]);
+    }
+    drop(session);
+    let heard = server.done().await;
+    (all_told(&sent), reusable, heard.into_iter().skip_while(|line| line != "DATA").skip(1).collect())
+}
+
+const NEXT: &str =
+    "C: RSET\nS: 250 ok\nC~ MAIL\nC~ RCPT\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go on\nCONTENT\nS: 250 ok";
+
+#[tokio::test]
+async fn rfc_2920_3_1_data_that_was_refused_with_all_recipients_leaves_a_good_connection() {
+    let answers = ["250 ok", "550 5.1.1 no", "451 4.7.1 later", "554 5.5.1 no valid recipients"];
+    let (told, reusable, _) = refused(answers, NEXT).await;
+    assert_eq!(told, ["permanent 5.1.1 remote", "temporary answer 4.7.1 remote"]);
+    assert!(reusable);
+    let (told, reusable, _) = refused(["550 5.7.1 not you", "503 no", "503 no", "503 no"], NEXT).await;
+    assert_eq!(told, ["permanent 5.7.1 remote", "permanent 5.7.1 remote"], "the answer to MAIL counts");
+    assert!(reusable);
+}
+
+#[tokio::test]
+async fn rfc_2920_3_1_a_354_after_every_recipient_was_refused_is_answered_with_a_lone_dot() {
+    let cases = [
+        (["250 ok", "550 5.1.1 no", "550 5.1.1 no", "354 go on"], "permanent 5.1.1 remote"),
+        (["450 4.7.1 not now", "503 no", "503 no", "354 go on"], "temporary answer 4.7.1 remote"),
+    ];
+    for (answers, expected) in cases {
+        // Whatever it says to the end, nothing was delivered.
+        for end in ["250 2.0.0 queued for nobody", "554 5.5.1 no valid recipients"] {
+            let (told, reusable, heard) = refused(answers, &format!("C: .\nS: {end}\n{NEXT}")).await;
+            assert_eq!(told, [expected, expected], "{end}");
+            assert!(reusable && heard[..2] == [".", "RSET"], "{heard:?}");
+        }
+        for end in ["CLOSE", "HANG", "S: 421 4.3.2 closing"] {
+            let (told, reusable, _) = refused(answers, &format!("C: .\n{end}")).await;
+            assert_eq!(told, [expected, expected], "{end}");
+            assert!(!reusable, "{end}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rfc_2920_3_1_recipients_of_a_refused_sender_get_no_empty_message() {
+    let (told, reusable, heard) = refused(["550 5.7.1 not you", "250 ok", "250 ok", "354 go on"], "").await;
+    assert_eq!(told, ["permanent 5.7.1 remote", "permanent 5.7.1 remote"]);
+    assert!(!reusable, "there is no end that would not deliver");
+    assert!(heard.is_empty(), "{heard:?}");
+}
+
 #[tokio::test]
 async fn rfc_5321_4_5_3_1_10_too_many_recipients_are_for_another_transaction() {
     let cases = [
@@ -115,12 +179,15 @@ async fn rfc_5321_4_5_3_1_10_too_many_recipients_are_for_another_transaction() {
     ];
     let script = |first: &str, second: &str| {
         format!(
-            "S: 220 mx.test\nC~ EHLO\nS: 250-mx.test\nS: 250 PIPELINING\nC~ MAIL\nC~ RCPT\nC~ RCPT\nS: 250 ok\n\
-             S: {first}\nS: {second}\nC: DATA\nS: 354 go on\nCONTENT\nS: 250 ok"
+            "S: 220 mx.test\nC~ EHLO\nS: 250-mx.test\nS: 250 PIPELINING\nC~ MAIL\nC~ RCPT\nC~ RCPT\nC: DATA\nS: 250 ok\n\
+             S: {first}\nS: {second}\nS: 354 go on\nCONTENT\nS: 250 ok"
         )
     };
     let alone = |answer: &str| {
-        format!("S: 220 mx.test\nC~ EHLO\nS: 250-mx.test\nS: 250 PIPELINING\nC~ MAIL\nC~ RCPT\nS: 250 ok\nS: {answer}")
+        format!(
+            "S: 220 mx.test\nC~ EHLO\nS: 250-mx.test\nS: 250 PIPELINING\nC~ MAIL\nC~ RCPT\nC: DATA\nS: 250 ok\n\
+             S: {answer}\nS: 554 5.5.1 no valid recipients"
+        )
     };
     for (answer, after_another, for_itself) in cases {
         let server = Rude::start(&[&script("250 ok", answer), &alone(answer)]).await;
@@ -286,10 +353,10 @@ async fn a_session_is_used_for_so_many_messages_and_no_more() {
 #[tokio::test]
 async fn the_final_dot_is_not_passed_without_the_word_for_every_accepted_recipient() {
     for chunking in ["", "S: 250-CHUNKING\n"] {
+        let (data, begins) = if chunking.is_empty() { ("C: DATA\n", "S: 354 go on") } else { ("", "") };
         let server = Rude::start(&[&format!(
-            "S: 220 mx.test\nC~ EHLO\nS: 250-mx.test\n{chunking}S: 250 PIPELINING\nC~ MAIL\nC~ RCPT\nC~ RCPT\nS: 250 ok\n\
-             S: 250 ok\nS: 250 ok\n{}",
-            if chunking.is_empty() { "C: DATA\nS: 354 go on" } else { "" }
+            "S: 220 mx.test\nC~ EHLO\nS: 250-mx.test\n{chunking}S: 250 PIPELINING\nC~ MAIL\nC~ RCPT\nC~ RCPT\n{data}\
+             S: 250 ok\nS: 250 ok\nS: 250 ok\n{begins}"
         )])
         .await;
         let mut session = Session::open(&hop(server.address), &client()).await.unwrap();

@@ -121,11 +121,22 @@ impl Srs {
         prefix.eq_ignore_ascii_case(b"SRS0=") || prefix.eq_ignore_ascii_case(b"SRS1=")
     }
 
-    /// The sender that an address of ours was made of: whom its bounces are for.
+    /// The sender that an address of ours was made of: whom its bounces are for. What was rewritten here, elsewhere and
+    /// here again is unwrapped as far as we wrapped it.
     ///
     /// # Errors
     /// [`SrsError`]
     pub fn restore(&self, address: &Address, now: UnixMillis) -> Result<Address, SrsError> {
+        let sender = self.unwrap_once(address, now)?;
+        match self.unwrap_once(&sender, now) {
+            Ok(first) => Ok(first),
+            Err(SrsError::Expired) => Err(SrsError::Expired),
+            // Another's, or no rewritten one at all.
+            Err(SrsError::Form | SrsError::Forged) => Ok(sender),
+        }
+    }
+
+    fn unwrap_once(&self, address: &Address, now: UnixMillis) -> Result<Address, SrsError> {
         if !Self::is_rewritten(address) {
             return Err(SrsError::Form);
         }
@@ -306,6 +317,19 @@ mod tests {
         }
         assert_eq!(srs().restore(&address("SRS0=AAAAA=AA=b.example=@o.example"), NOW), Err(SrsError::Forged));
         assert_eq!(srs().restore(&address("SRS1=AAAAA=b.example==x@o.example"), NOW), Err(SrsError::Forged));
+    }
+
+    #[test]
+    fn what_went_from_us_through_another_and_us_again_goes_back_to_its_sender() {
+        let ours_first = rewritten("ann@remote.example").to_string();
+        let theirs = format!(
+            "SRS1=hash=ours.example={}@c.example",
+            ours_first.strip_prefix("SRS0").unwrap().split('@').next().unwrap()
+        );
+        let again = rewritten(&theirs);
+        assert!(again.local().starts_with("SRS1="), "{again}");
+        assert_eq!(srs().restore(&again, NOW), Ok(address("ann@remote.example")));
+        assert_eq!(srs().restore(&again, days(30)), Err(SrsError::Expired));
     }
 
     #[test]

@@ -33,6 +33,11 @@ pub(crate) struct Commit<'a> {
     pub(crate) id: &'a str,
 }
 
+/// All that a recipient leads to has sent the message on before.
+fn goes_round() -> Reply {
+    Reply::new(554, (4, 6), "message goes round in circles: it was sent on from here before")
+}
+
 /// A request that was not sent, since what came before it was not kept.
 fn not_tried() -> StoreError {
     StoreError::Unavailable("what came before it was not kept".to_owned())
@@ -62,6 +67,10 @@ impl Commit<'_> {
         let mut plan = Plan::new(envelope, &messages, seen, self.separate());
         for by in &plan.looped {
             tracing::warn!(mail = self.id, %by, "not sent on again: it has been here before");
+        }
+        // One reply for all: nobody could be told that this recipient's mail was not kept.
+        if !self.separate() && plan.leads_nowhere() {
+            return Committed { replies: vec![goes_round()], message_id };
         }
         // The plan has its own copies: what is not needed any more is not held through the commit.
         drop(messages);
@@ -159,7 +168,7 @@ impl Commit<'_> {
                 refusal::of_store(error)
             }
             // It led nowhere but back to where it has been.
-            None => Reply::new(554, (4, 6), "message goes round in circles: it was sent on from here before"),
+            None => goes_round(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an envelope never outgrows the bounds that a commit has: recipients, accounts, tenants.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use securanet_gateway::model::{
     Address, GroupId, ReversePath, TenantId, UnixMillis,
@@ -101,7 +101,8 @@ impl Recipient {
     /// Whether an account over its quota refuses: where the sender hears of it, which it cannot for one member of
     /// a list among others.
     pub(crate) fn enforces_quota(&self) -> bool {
-        matches!(&self.accepted, Accepted::Local { accounts, role: false, .. } if accounts.len() == 1)
+        let Accepted::Local { accounts, onward, role: false } = &self.accepted else { return false };
+        matches!(accounts.as_slice(), [account] if onward.iter().all(|onward| onward.by == account.address))
     }
 }
 
@@ -175,9 +176,20 @@ impl Envelope {
         if !self.recipients.is_empty() && (accounts > limits::GROUP_MEMBERS_MAX || tenants.len() > TENANTS_MAX) {
             return Err(too_many());
         }
+        if !self.recipients.is_empty() && self.messages_with(accepted) > limits::ACCEPTED_OUTBOUND_MAX {
+            return Err(too_many());
+        }
         (self.tenants, self.accounts) = (tenants, accounts);
         self.recipients.push(recipient);
         Ok(())
+    }
+
+    /// Messages into the world with this recipient too: one for each sender and address of ours that sends on.
+    fn messages_with(&self, accepted: &Accepted) -> usize {
+        let all = self.recipients.iter().map(|recipient| &recipient.accepted).chain([accepted]);
+        let messages: HashSet<_> =
+            all.flat_map(Accepted::onward).map(|onward| (onward.sender.to_string(), onward.by.canonical())).collect();
+        messages.len()
     }
 }
 

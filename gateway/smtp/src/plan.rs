@@ -141,6 +141,11 @@ impl Plan {
         fates
     }
 
+    /// Whether some recipient of these leads nowhere but back to where the message has been.
+    pub(crate) fn leads_nowhere(&self) -> bool {
+        self.by_recipient.iter().any(Vec::is_empty)
+    }
+
     /// The fates of one recipient's copies.
     pub(crate) fn of_recipient<'a>(&'a self, recipient: usize, fates: &'a [Fate]) -> impl Iterator<Item = &'a Fate> {
         self.by_recipient[recipient].iter().map(|&copy| &fates[copy])

@@ -123,7 +123,7 @@ impl Recipients {
         let resolution = self.resolve(address).await?;
         match resolution.as_ref() {
             Resolution::Foreign => Ok(outside(address, submitter)),
-            resolution => self.inside(address, resolution, mail).await,
+            resolution => self.inside(address, resolution, mail, submitter.is_some()).await,
         }
     }
 
@@ -133,6 +133,7 @@ impl Recipients {
         address: &Address,
         resolution: &Resolution,
         mail: &MailFrom,
+        submitted: bool,
     ) -> Result<Result<Accepted, Reply>, StoreError> {
         let role = is_role(address);
         let found = match resolution {
@@ -143,26 +144,38 @@ impl Recipients {
             Resolution::Local(found) => found.clone(),
         };
         if let ([account], false) = (found.accounts.as_slice(), role)
+            && found.onward.iter().all(|onward| onward.by == account.address)
             && !self.has_room(account, mail.size_octets.unwrap_or(0)).await?
         {
             return Ok(Err(self.over_quota(account).await));
         }
-        self.local(found, role, &mail.sender).await.map(Ok)
+        self.local(found, role, &mail.sender, submitted).await.map(Ok)
     }
 
-    async fn local(&self, found: Destinations, role: bool, sender: &ReversePath) -> Result<Accepted, StoreError> {
+    async fn local(
+        &self,
+        found: Destinations,
+        role: bool,
+        sender: &ReversePath,
+        submitted: bool,
+    ) -> Result<Accepted, StoreError> {
         let Destinations { accounts, onward } = found;
-        Ok(Accepted::Local { accounts, onward: self.sent_on(onward, sender).await?, role })
+        Ok(Accepted::Local { accounts, onward: self.sent_on(onward, sender, submitted).await?, role })
     }
 
-    /// The senders of mail that is sent on.
-    async fn sent_on(&self, onward: Vec<Onward>, sender: &ReversePath) -> Result<Vec<SentOn>, StoreError> {
+    /// The senders of mail that is sent on. One of ours stays where it was checked; a stranger who names one is a stranger.
+    async fn sent_on(
+        &self,
+        onward: Vec<Onward>,
+        sender: &ReversePath,
+        submitted: bool,
+    ) -> Result<Vec<SentOn>, StoreError> {
         if onward.is_empty() {
             return Ok(Vec::new());
         }
         let ours = match sender {
-            ReversePath::Address(address) => self.domain(address).await?.is_some(),
-            ReversePath::Null | ReversePath::Literal(_) => false,
+            ReversePath::Address(address) if submitted => self.domain(address).await?.is_some(),
+            ReversePath::Address(_) | ReversePath::Null | ReversePath::Literal(_) => false,
         };
         let (srs, now) = (&self.cluster().await?.srs, clock::now());
         let sent_on = onward.into_iter().map(|onward| SentOn {
@@ -193,7 +206,7 @@ impl Recipients {
         };
         let resolution = self.resolve(&sender).await?;
         if *resolution != Resolution::Foreign {
-            return self.inside(&sender, &resolution, mail).await;
+            return self.inside(&sender, &resolution, mail, false).await;
         }
         let group = shard_of(&sender, fixed.shards);
         let back =
@@ -234,7 +247,7 @@ impl Recipients {
 
     async fn postmaster(&self, sender: &ReversePath) -> Result<Result<Accepted, Reply>, StoreError> {
         match self.ask(DirectoryQuery::ResolvePostmaster).await? {
-            Resolution::Local(found) => self.local(found, true, sender).await.map(Ok),
+            Resolution::Local(found) => self.local(found, true, sender, false).await.map(Ok),
             other => {
                 tracing::error!(?other, "nobody gets postmaster's mail: create an account or alias postmaster");
                 Ok(Err(Reply::new(451, (3, 5), "nobody is postmaster here yet")))

@@ -528,7 +528,7 @@ pub struct Onward {
     pub tenant: TenantId,
     /// Which group keeps it: the account's, or one that the address picks.
     pub group: GroupId,
-    /// A list led here: what the sender asked to be told of is not passed on (RFC 3461 5.2.7.3).
+    /// A list with an owner led here: what the sender asked to be told of is not passed on (RFC 3461 5.2.7.3).
     pub through_list: bool,
     /// The owner of that list, who gets its bounces (RFC 5321 3.9.2); where there is none the sender gets them.
     pub list_owner: Option<Address>,

@@ -9,7 +9,7 @@
 
 use securanet_gateway::{
     model::{
-        Address, ReversePath, StoreError, TenantId,
+        Address, ReversePath, StoreError, TenantId, UnixMillis,
         account::AccountRef,
         content::{NewMessage, Sealed},
         delivery::{DeliverTo, FanOut, FanOutTarget},
@@ -152,10 +152,10 @@ enum Sender {
     Gone,
 }
 
-async fn find(core: &Core, sender: &ReversePath) -> Result<Sender, StoreError> {
+async fn find(core: &Core, sender: &ReversePath, queued: UnixMillis) -> Result<Sender, StoreError> {
     // A literal's host has no mailboxes of ours, and no destination of the queue.
     let ReversePath::Address(address) = sender else { return Ok(Sender::Gone) };
-    let restored = if Srs::is_rewritten(address) { restore(core, address).await? } else { None };
+    let restored = if Srs::is_rewritten(address) { restore(core, address, queued).await? } else { None };
     let address = restored.as_ref().unwrap_or(address);
     match core.client.ask_directory(DirectoryQuery::Resolve(address.clone())).await? {
         DirectoryAnswer::Resolution(Resolution::Local(found)) => Ok(Sender::Ours(found)),
@@ -165,10 +165,11 @@ async fn find(core: &Core, sender: &ReversePath) -> Result<Sender, StoreError> {
     }
 }
 
-/// The sender that an address was made of, where we made it.
-async fn restore(core: &Core, address: &Address) -> Result<Option<Address>, StoreError> {
+/// The sender that an address was made of, where we made it. Its age counted when its mail was queued: how long we have
+/// tried since is no reason not to tell.
+async fn restore(core: &Core, address: &Address, queued: UnixMillis) -> Result<Option<Address>, StoreError> {
     match core.client.ask_directory(DirectoryQuery::Cluster).await? {
-        DirectoryAnswer::Cluster(Some(cluster)) => Ok(Srs::new(&cluster.login_key).restore(address, core.now()).ok()),
+        DirectoryAnswer::Cluster(Some(cluster)) => Ok(Srs::new(&cluster.login_key).restore(address, queued).ok()),
         other => Err(StoreError::Internal(format!("not the cluster: {other:?}"))),
     }
 }
@@ -181,7 +182,7 @@ async fn compose(
     positions: &[u32],
     notice: Notice,
 ) -> Result<Option<Acceptance>, StoreError> {
-    let sender = find(core, &view.sender).await?;
+    let sender = find(core, &view.sender, view.queued).await?;
     let tenant = match &sender {
         Sender::Ours(found) => tenant_of(found).unwrap_or(TENANT),
         Sender::Elsewhere(_) => TENANT,

@@ -34,6 +34,7 @@ use super::{
     attempt::{OUR_FAULT_SECONDS, too_late},
     destination::{Load, SessionEnd},
     letter::{self, Letter, Verdict, ours},
+    onward::Sent,
 };
 
 /// One recipient: its questions, its content, its commit.
@@ -113,11 +114,6 @@ impl Delivery<'_> {
             Ok(found) => found,
             Err(verdict) => return Ok(verdict),
         };
-        if !found.onward.is_empty()
-            && let Some(verdict) = self.send_on(taken, &found.onward).await?
-        {
-            return Ok(verdict);
-        }
         let mut tenants: Vec<TenantId> = found.accounts.iter().map(|account| account.tenant).collect();
         tenants.sort_unstable();
         tenants.dedup();
@@ -127,7 +123,17 @@ impl Delivery<'_> {
                 return Ok(verdict);
             }
         }
-        Ok(ours(Outcome::Delivered { notifies: false }, (2, 0, 0), "put into the mailbox"))
+        // Last: what goes on does so once, however often a full mailbox is tried.
+        match self.send_on(taken, &found.onward).await? {
+            Sent::Later(verdict) => Ok(verdict),
+            Sent::Nowhere if found.accounts.is_empty() => {
+                Ok(refused((5, 4, 6), "the message goes round in circles: the address has sent it on before"))
+            }
+            Sent::On if found.accounts.is_empty() => {
+                Ok(ours(Outcome::Delivered { notifies: false }, (2, 0, 0), "sent on"))
+            }
+            Sent::On | Sent::Nowhere => Ok(delivered()),
+        }
     }
 
     /// Whom the address leads to now, or why it leads to nobody.
@@ -146,7 +152,8 @@ impl Delivery<'_> {
             Resolution::Suspended => return Ok(Err(refused((5, 2, 1), "the mailbox was disabled"))),
             Resolution::Foreign => return Ok(Err(refused((5, 1, 2), "the domain is not served here any more"))),
         };
-        let quota = if accounts.len() == 1 && !is_role { QuotaRule::Enforced } else { QuotaRule::Admitted };
+        let by_itself = accounts.len() == 1 && onward.iter().all(|onward| onward.by == accounts[0].address);
+        let quota = if by_itself && !is_role { QuotaRule::Enforced } else { QuotaRule::Admitted };
         Ok(Ok(Found { accounts, onward, quota }))
     }
 

@@ -22,13 +22,28 @@ use super::{
     local::{Delivery, out_of_turn, window_full},
 };
 
+/// What became of sending on.
+pub(super) enum Sent {
+    /// It goes to somebody.
+    On,
+    /// To nobody: there was nobody, or all have sent it on before.
+    Nowhere,
+    /// It cannot be done now.
+    Later(Verdict),
+}
+
 impl Delivery<'_> {
-    /// Sends the message on; a verdict where it cannot be done now.
-    pub(super) async fn send_on(&mut self, taken: &Taken, onward: &[Onward]) -> Result<Option<Verdict>, StoreError> {
+    /// Sends the message on.
+    pub(super) async fn send_on(&mut self, taken: &Taken, onward: &[Onward]) -> Result<Sent, StoreError> {
+        if onward.is_empty() {
+            return Ok(Sent::Nowhere);
+        }
         let sender = self.letter.head.view.sender.clone();
+        // A stranger who names a sender of ours is a stranger.
+        let submitted = self.letter.head.view.origin != Origin::Local;
         let is_ours = match &sender {
-            ReversePath::Address(address) => self.is_ours(address.domain()).await?,
-            ReversePath::Null | ReversePath::Literal(_) => false,
+            ReversePath::Address(address) if submitted => self.is_ours(address.domain()).await?,
+            ReversePath::Address(_) | ReversePath::Null | ReversePath::Literal(_) => false,
         };
         let (srs, now) = (self.srs().await?, self.core.now());
         let mut alike: Vec<(ReversePath, Vec<&Onward>)> = Vec::new();
@@ -39,6 +54,7 @@ impl Delivery<'_> {
                 None => alike.push((sender, vec![to])),
             }
         }
+        let mut sent = Sent::Nowhere;
         for (sender, to) in alike {
             let ingested = self.message(to[0].tenant).await?;
             if ingested.delivered_to.contains(&to[0].by.canonical()) {
@@ -49,13 +65,13 @@ impl Delivery<'_> {
                 let acceptance = Acceptance { fan_out: Vec::new(), outbound: vec![outbound] };
                 let command = Command::Outbound(OutboundCommand::Accept(Box::new(acceptance)));
                 match self.commit(self.letter.handle.group, command).await? {
-                    Reply::Outbound(OutboundReply::Accepted(_)) => {}
-                    Reply::Outbound(OutboundReply::WindowFull(group)) => return Ok(Some(window_full(group))),
+                    Reply::Outbound(OutboundReply::Accepted(_)) => sent = Sent::On,
+                    Reply::Outbound(OutboundReply::WindowFull(group)) => return Ok(Sent::Later(window_full(group))),
                     other => return Err(out_of_turn(&other)),
                 }
             }
         }
-        Ok(None)
+        Ok(sent)
     }
 
     fn outbound(&self, taken: &Taken, ingested: &Ingested, sender: &ReversePath, to: &[&Onward]) -> Outbound {

@@ -6,9 +6,12 @@
 //! They were resolved at RCPT like any other, so nobody can fill the queue, or have us send reports, with names that
 //! are none. The worker resolves them again when their time comes.
 
-use securanet_gateway::model::{
-    ReversePath,
-    outbound::{Notify, Origin},
+use securanet_gateway::{
+    model::{
+        ReversePath,
+        outbound::{Notify, Origin},
+    },
+    srs::Srs,
 };
 
 use crate::{
@@ -20,7 +23,8 @@ use crate::{
 pub(crate) fn waits(envelope: &Envelope, recipient: &Recipient) -> bool {
     let is_ours = matches!(recipient.accepted, Accepted::Local { .. });
     // `postmaster` without a domain has no address that the queue could keep.
-    let has_address = matches!(recipient.rcpt.recipient, ForwardPath::Address(_));
+    // A bounce on its way back goes to no mailbox.
+    let has_address = matches!(&recipient.rcpt.recipient, ForwardPath::Address(address) if !Srs::is_rewritten(address));
     is_ours && has_address && (envelope.hold_until.is_some() || is_to_be_told(envelope, recipient))
 }
 

@@ -29,6 +29,9 @@ pub(super) struct Place {
 impl Plan {
     /// Adds the copy, where one is wanted.
     pub(super) fn keep_sent(mut self, envelope: &Envelope, messages: &[(TenantId, Ingested)]) -> Self {
+        if self.requests.is_empty() {
+            return self;
+        }
         let Some((place, tenant)) = envelope.submitter.as_ref().and_then(|submitter| submitter.sent_to()) else {
             return self;
         };

@@ -207,7 +207,7 @@ fn stranger() -> ReversePath {
 fn rfc_3461_who_wants_to_hear_of_success_waits_in_the_queue_of_its_own_shard() {
     let (a, b) = ([account(1, 4, 1)], [account(2, 2, 1)]);
     let alone = asking(stranger(), false, &[("!a@example.org", &a)]);
-    check_envelope(&alone, false, &["4: accept and a@example.org"]);
+    check_envelope(&alone, false, &["4: accept  and <sender@example.net>: a@example.org"]);
     let plan_alone = plan(&alone, false);
     let Command::Outbound(OutboundCommand::Accept(acceptance)) = &plan_alone.requests[0].commands[0] else {
         panic!("{plan_alone:?}")
@@ -215,11 +215,11 @@ fn rfc_3461_who_wants_to_hear_of_success_waits_in_the_queue_of_its_own_shard() {
     let outbound = &acceptance.outbound[0];
     assert_eq!((&outbound.origin, outbound.recipients[0].is_local()), (&Origin::Local, true));
     let both = asking(stranger(), false, &[("a@example.org", &a), ("!b@example.org", &b)]);
-    check_envelope(&both, false, &["2: accept 4(1) and b@example.org"]);
+    check_envelope(&both, false, &["2: accept 4(1)  and <sender@example.net>: b@example.org"]);
     assert_eq!(plan(&both, false).by_recipient, [[0], [1]]);
     let foreign = [account(3, 3, 9)];
     let two_tenants = asking(stranger(), false, &[("!a@example.org", &a), ("x@example.net", &foreign)]);
-    check_envelope(&two_tenants, false, &["4: fan out 3(3)", "4: accept and a@example.org"]);
+    check_envelope(&two_tenants, false, &["4: accept 3(3)  and <sender@example.net>: a@example.org"]);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn who_is_told_nothing_waits_for_nothing() {
 fn rfc_4865_what_is_held_waits_whoever_wants_to_hear_of_it() {
     let a = [account(1, 4, 1)];
     let held = asking(ReversePath::Null, true, &[("a@example.org", &a)]);
-    check_envelope(&held, false, &["4: accept and a@example.org"]);
+    check_envelope(&held, false, &["4: accept  and <>: a@example.org"]);
     let mut held = held;
     let rcpt = RcptTo { recipient: ForwardPath::Postmaster, has_utf8: false, notify: Notify::Default, original: None };
     let refused = held.add(rcpt, Accepted::Local { accounts: a.to_vec(), onward: Vec::new(), role: true });

@@ -205,7 +205,7 @@ impl<'a> Walk<'a> {
             by: by.address,
             tenant: by.tenant,
             group: by.group,
-            through_list: path.through_list,
+            through_list: path.list_owner.is_some(),
             list_owner: path.list_owner.clone(),
         });
     }

@@ -4,7 +4,11 @@
 //! counted and answered with the same item, which the trace keeps for longer than that. As with the repeats of
 //! accounts, rows stand by day, whole days are collected with one range, and a look-up asks four days.
 
-use securanet_model::{KeyedHash, UnixMillis, limits::SUPPRESSION_MILLIS};
+use securanet_model::{
+    KeyedHash, UnixMillis,
+    limits::SUPPRESSION_MILLIS,
+    outbound::{Place, State},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{change::Change, rows::Keys};
@@ -40,12 +44,26 @@ impl Change<'_, '_> {
         let today = day(self.clock);
         for day in today.saturating_sub(DAYS_BACK)..=today {
             let row: Option<Repeat> = self.tx.get_record(&self.keys.repeat(day, key))?;
-            if let Some(row) = row.filter(|row| self.clock.millis_since(row.at) < SUPPRESSION_MILLIS) {
+            if let Some(row) = row.filter(|row| self.clock.millis_since(row.at) < SUPPRESSION_MILLIS)
+                && !self.has_failed(row.item)?
+            {
                 self.counters.repeats = self.counters.repeats.saturating_add(1);
                 return Ok(Some(row.item));
             }
         }
         Ok(None)
+    }
+
+    /// Whether somebody did not get an item: who sends it again after a bounce, or after an operator gave it up, means it.
+    fn has_failed(&self, item: u64) -> Result<bool, EngineError> {
+        for position in 0.. {
+            match self.recipient(Place { item, position })? {
+                None => break,
+                Some(recipient) if matches!(recipient.state, State::Failed | State::Cancelled) => return Ok(true),
+                Some(_) => {}
+            }
+        }
+        Ok(false)
     }
 
     /// The message came now, as this item. Once a day, removes the days that no look-up asks any more.

@@ -51,6 +51,17 @@ fn an_item_that_has_ended_is_still_the_answer() {
 }
 
 #[test]
+fn what_somebody_did_not_get_may_be_sent_again() {
+    let mut queue = Queue::new();
+    take_in(&mut queue, vec![keyed(1, 1)]);
+    queue.attempt(place(1, 0), Outcome::Permanent);
+    assert_eq!(take_in(&mut queue, vec![keyed(1, 1)]), [(2, false)], "after its bounce");
+    assert!(queue.operate(place(2, 0), Action::Cancel));
+    assert_eq!(take_in(&mut queue, vec![keyed(1, 1)]), [(3, false)], "after an operator gave it up");
+    assert_eq!(take_in(&mut queue, vec![keyed(1, 1)]), [(3, true)]);
+}
+
+#[test]
 fn days_that_nobody_asks_for_are_forgotten() {
     let mut queue = Queue::new();
     let rows = |queue: &Queue| {

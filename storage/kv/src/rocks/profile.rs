@@ -37,10 +37,10 @@ impl Profile {
     }
 
     /// Message content: chunks of up to 1 MiB, kept beside the tables, written once. Its two write buffers of
-    /// 4 MiB are memory that one large delivery costs beside the message itself.
+    /// 2 MiB are memory that one large delivery costs beside the message itself.
     #[must_use]
     pub const fn blob() -> Self {
-        Self { job: Job::Blob, cache_bytes: 16 * MIB, write_buffer_bytes: 4 * MIB }
+        Self { job: Job::Blob, cache_bytes: 16 * MIB, write_buffer_bytes: 2 * MIB }
     }
 
     /// With a block cache of this size; it also holds indexes and filters. At least 1 MiB.

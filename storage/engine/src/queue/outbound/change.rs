@@ -16,7 +16,7 @@ use securanet_model::{
 
 use super::{
     inconsistent,
-    rows::{CLASSES, Class, Counters, Destination, Item, ItemState, Keys, Recipient, Slot, less},
+    rows::{CLASSES, Class, Counters, Destination, ItemState, Keys, Recipient, Slot, less},
     timeline::{LINES, Line},
 };
 use crate::{
@@ -54,7 +54,6 @@ pub(super) struct LoadedDestination {
 
 /// An open item with what was stored.
 pub(super) struct LoadedItem {
-    pub(super) item: Item,
     pub(super) state: ItemState,
     stored: Option<ItemState>,
     /// Nobody is left with the earliest delay: the next one is to be looked up.
@@ -106,10 +105,8 @@ impl<'t, 'b> Change<'t, 'b> {
     pub(super) fn item(&mut self, number: u64) -> Result<Option<&mut LoadedItem>, EngineError> {
         if !self.items.contains_key(&number) {
             let stored: Option<ItemState> = self.tx.get_record(&self.keys.item(Table::OutboundItemState, number))?;
-            let Some(state) = stored else { return Ok(None) };
-            let item = self.tx.get_record(&self.keys.item(Table::OutboundItem, number))?;
-            let item = item.ok_or_else(|| inconsistent("an open item has no row"))?;
-            self.items.insert(number, LoadedItem { item, state, stored, delays_stale: false });
+            let Some(state) = stored.clone() else { return Ok(None) };
+            self.items.insert(number, LoadedItem { state, stored, delays_stale: false });
         }
         Ok(self.items.get_mut(&number))
     }
@@ -120,9 +117,9 @@ impl<'t, 'b> Change<'t, 'b> {
     }
 
     /// Adds an item.
-    pub(super) fn insert(&mut self, number: u64, item: Item, state: ItemState) {
+    pub(super) fn insert(&mut self, number: u64, state: ItemState) {
         self.counters.items = self.counters.items.saturating_add(1);
-        self.items.insert(number, LoadedItem { item, state, stored: None, delays_stale: false });
+        self.items.insert(number, LoadedItem { state, stored: None, delays_stale: false });
     }
 
     /// How many recipients of a sender have no end.
@@ -205,22 +202,23 @@ impl<'t, 'b> Change<'t, 'b> {
 
     /// Writes an item's state, or closes the item: true then.
     fn close_item(&mut self, number: u64, loaded: LoadedItem) -> Result<bool, EngineError> {
-        let (mut state, stored) = (loaded.state, loaded.stored);
+        let LoadedItem { mut state, stored, delays_stale } = loaded;
         let is_closed = state.open == 0 && state.untold == 0;
         if state.untold == 0 {
             state.end_at = None;
         }
         if state.delays == 0 {
             (state.delay_at, state.delays_first) = (None, 0);
-        } else if loaded.delays_stale {
+        } else if delays_stale {
             (state.delay_at, state.delays_first) = self.first_delay(number)?;
         }
-        if stored == Some(state) {
+        if stored.as_ref() == Some(&state) {
             return Ok(false);
         }
         let who = number.to_be_bytes();
-        self.reset(Line::End, &who, stored.and_then(|state| state.end_at), state.end_at);
-        self.reset(Line::Delay, &who, stored.and_then(|state| state.delay_at), state.delay_at);
+        let (end_at, delay_at) = stored.map_or((None, None), |stored| (stored.end_at, stored.delay_at));
+        self.reset(Line::End, &who, end_at, state.end_at);
+        self.reset(Line::Delay, &who, delay_at, state.delay_at);
         let key = self.keys.item(Table::OutboundItemState, number);
         if !is_closed {
             self.tx.put_record(key, &state);

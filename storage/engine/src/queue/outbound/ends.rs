@@ -9,7 +9,7 @@
 //! ended within [`TELL_AFTER_MILLIS`], and none waits longer than that.
 
 use securanet_model::{
-    ReversePath, UnixMillis,
+    UnixMillis,
     outbound::{Notify, Origin, Place, State},
 };
 
@@ -53,11 +53,11 @@ impl Ending {
     }
 }
 
-/// Whether a sender wants to be told of delays.
-pub(super) const fn wants_delay(sender: &ReversePath, notify: Notify) -> bool {
+/// Whether a sender, if there is one, wants to be told of delays.
+pub(super) const fn wants_delay(has_sender: bool, notify: Notify) -> bool {
     match notify {
-        Notify::Default => !matches!(sender, ReversePath::Null),
-        Notify::On { delay, .. } => delay && !matches!(sender, ReversePath::Null),
+        Notify::Default => has_sender,
+        Notify::On { delay, .. } => delay && has_sender,
         Notify::Never => false,
     }
 }
@@ -74,7 +74,7 @@ impl Change<'_, '_> {
         let destination = &mut self.destination(&row.to.destination)?.row;
         destination.open = less(destination.open)?;
         let loaded = self.item_of(place)?;
-        let origin = loaded.item.origin.clone();
+        let origin = loaded.state.origin.clone();
         loaded.state.open =
             loaded.state.open.checked_sub(1).ok_or_else(|| super::inconsistent("an item ends twice"))?;
         self.forget_delay(place, row)?;
@@ -110,11 +110,11 @@ impl Change<'_, '_> {
     fn tell_of(&mut self, place: Place, row: &mut Recipient, ending: Ending) -> Result<(), EngineError> {
         let at = self.clock.plus_millis(TELL_AFTER_MILLIS);
         let loaded = self.item_of(place)?;
-        let has_sender = loaded.item.sender != ReversePath::Null;
+        let has_sender = loaded.state.has_sender;
         let is_told = if has_sender {
             ending.is_wanted(row.to.notify)
         } else {
-            ending == Ending::Failed && loaded.item.origin == Origin::Report
+            ending == Ending::Failed && loaded.state.origin == Origin::Report
         };
         if is_told {
             loaded.state.untold = loaded.state.untold.saturating_add(1);

@@ -4,7 +4,7 @@
 //! window refuses all), so that a client is never told 250 for a part. Whoever calls rolls back on a refusal.
 
 use securanet_model::{
-    UnixMillis,
+    ReversePath, UnixMillis,
     delivery::{FanOut, QueueReply},
     limits::{ACCEPTED_FAN_OUT_MAX, ACCEPTED_OUTBOUND_MAX, RECIPIENTS_MAX},
     outbound::{Acceptance, AcceptedItem, Origin, Outbound, OutboundRecipient, OutboundReply, Place, State},
@@ -109,8 +109,7 @@ fn store_item(change: &mut Change<'_, '_>, number: u64, outbound: &Outbound, ope
     if let Some(message_id) = &outbound.message_id {
         change.tx.put(change.keys.message_id(message_id).u64(number), Vec::new());
     }
-    let state = ItemState::new(change.clock, open);
-    change.insert(number, item, state);
+    change.insert(number, ItemState::new(&item, open));
 }
 
 /// Letter or bulk; charges the recipients to their sender.
@@ -147,7 +146,7 @@ fn add_recipient(
         last: None,
     };
     if let Some(deadline) = deadline.filter(|deadline| !deadline.or_return)
-        && wants_delay(&outbound.sender, to.notify)
+        && wants_delay(outbound.sender != ReversePath::Null, to.notify)
     {
         change.plan_delay(place, &mut row, deadline.by)?;
     }

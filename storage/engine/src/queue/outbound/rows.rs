@@ -100,10 +100,14 @@ pub(super) struct Item {
     pub(super) size_bytes: u64,
 }
 
-/// A row of [`Table::OutboundItemState`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// A row of [`Table::OutboundItemState`]: with what each end of a recipient asks of its item, so that it reads no more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct ItemState {
     pub(super) queued: UnixMillis,
+    /// As in [`Item::origin`].
+    pub(super) origin: Origin,
+    /// There is somebody who can be told: the envelope's sender is not null.
+    pub(super) has_sender: bool,
     /// Recipients without an end.
     pub(super) open: u32,
     /// Recipients with an end of which the sender is still to be told.
@@ -120,8 +124,18 @@ pub(super) struct ItemState {
 
 impl ItemState {
     /// Of an item that comes in with so many recipients.
-    pub(super) const fn new(queued: UnixMillis, open: u32) -> Self {
-        Self { queued, open, untold: 0, end_at: None, delays: 0, delay_at: None, delays_first: 0 }
+    pub(super) fn new(item: &Item, open: u32) -> Self {
+        Self {
+            queued: item.queued,
+            origin: item.origin.clone(),
+            has_sender: item.sender != ReversePath::Null,
+            open,
+            untold: 0,
+            end_at: None,
+            delays: 0,
+            delay_at: None,
+            delays_first: 0,
+        }
     }
 }
 

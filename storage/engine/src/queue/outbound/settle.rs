@@ -111,8 +111,8 @@ fn decide(
 
 /// Plans the delay notice, at a failure that counted.
 fn warn(change: &mut Change<'_, '_>, row: &mut Recipient, settlement: &Settlement) -> Result<(), EngineError> {
-    let item = &change.item_of(settlement.place)?.item;
-    if row.delay_told || !wants_delay(&item.sender, row.to.notify) {
+    let item = &change.item_of(settlement.place)?.state;
+    if row.delay_told || !wants_delay(item.has_sender, row.to.notify) {
         return Ok(());
     }
     let at = schedule::warn_at(settlement.tried.outcome, &settlement.schedule, item.queued, change.clock);

@@ -89,7 +89,7 @@ pub(super) fn check(group: &Group) {
 impl Wanted {
     fn add(&mut self, read: &Tables<'_>, place: Place, row: &Recipient, item: &Item) {
         let (keys, name) = (read.keys, &row.to.destination);
-        let state = self.states.entry(place.item).or_insert_with(|| ItemState::new(item.queued, 0));
+        let state = self.states.entry(place.item).or_insert_with(|| ItemState::new(item, 0));
         if let Some(due) = row.delay_due {
             assert!(!row.has_ended() && !row.delay_told);
             state.delays += 1;
@@ -147,7 +147,7 @@ fn check_items(read: &Tables<'_>, items: &BTreeMap<u64, Item>, wanted: &Wanted, 
     let closed_items: BTreeSet<u64> = closed.iter().map(|key| closed_item(key)).collect();
     lines[Line::Closed as usize] = closed;
     for (number, item) in items {
-        let expected = wanted.states[number];
+        let expected = wanted.states[number].clone();
         let is_open = expected.open > 0 || expected.untold > 0;
         assert_eq!(states.contains_key(number), is_open, "an item is open until all have ended and were told");
         assert_eq!(contents.contains_key(number), is_open, "the content is there exactly as long");

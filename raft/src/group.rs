@@ -321,7 +321,9 @@ fn reads_much(query: &Query) -> bool {
         Query::Queue(query) => matches!(query, QueueQuery::Pending { .. } | QueueQuery::Held { .. }),
         Query::BlobsReachable(blobs) => blobs.len() > INLINE_ROWS_MAX as usize,
         Query::Blobs { .. } | Query::DomainUsage => true,
-        Query::Outbound(query) => !matches!(query, OutboundQuery::Content(_) | OutboundQuery::Depth),
+        Query::Outbound(query) => {
+            !matches!(query, OutboundQuery::Content(_) | OutboundQuery::Envelope(_) | OutboundQuery::Depth)
+        }
         Query::Totals => false,
     }
 }

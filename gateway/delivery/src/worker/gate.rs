@@ -6,12 +6,16 @@ use std::sync::{
 };
 
 use securanet_gateway::{connection::Shutdown, model::outbound::Place};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
-use super::{lease::Lease, queue::Queue};
+use super::{intending::Intent, lease::Lease};
 
 /// Asked before the final dot: commits the intent.
 pub(crate) struct Gate {
-    pub(crate) queue: Queue,
+    pub(crate) intents: mpsc::Sender<Intent>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) places: Vec<(Place, u32)>,
     pub(crate) shutdown: Shutdown,
@@ -28,15 +32,19 @@ impl Gate {
         }
         self.passed.store(true, Ordering::SeqCst);
         let places = accepted.iter().map(|&at| self.places[at]).collect();
-        match self.queue.intend(self.lease.epoch(), places, self.lease.left()).await {
+        match timeout(self.lease.left(), self.ask(places)).await {
             // The commit may have taken as long as the lease lived.
-            Ok(may) if self.lease.is_living() => may,
-            Ok(_) => none,
-            Err(error) => {
-                tracing::warn!(group = %self.queue.group(), %error, "an intent could not be committed: not sent");
-                none
-            }
+            Ok(Some(may)) if self.lease.is_living() => may,
+            _ => none,
         }
+    }
+
+    /// `None` when the intent could not be committed.
+    async fn ask(&self, places: Vec<(Place, u32)>) -> Option<Vec<bool>> {
+        let (answer, answered) = oneshot::channel();
+        let intent = Intent { lease: self.lease.clone(), places, answer };
+        self.intents.send(intent).await.ok()?;
+        answered.await.ok()
     }
 }
 

@@ -32,6 +32,7 @@ use tokio::{
 use super::{
     Core,
     destination::Load,
+    intending::Intent,
     lease::{Lease, RENEWED_EVERY},
     letter::{Head, Letter},
     queue::{LeaseReply, Queue},
@@ -95,6 +96,13 @@ impl Handle {
     }
 }
 
+/// The ways of the group's letters into its queue.
+#[derive(Clone)]
+pub(crate) struct Lines {
+    pub(crate) facts: mpsc::Sender<Fact>,
+    pub(crate) intents: mpsc::Sender<Intent>,
+}
+
 /// One claimed recipient. Dropped before it is a letter's, its memory is given back.
 struct Claim {
     core: Arc<Core>,
@@ -123,7 +131,7 @@ struct Known {
 struct Group {
     core: Arc<Core>,
     handle: Arc<Handle>,
-    facts: mpsc::Sender<Fact>,
+    lines: Lines,
     queue: Queue,
     lease: Option<Arc<Lease>>,
     lease_used: Instant,
@@ -140,19 +148,19 @@ struct Next {
 }
 
 /// Works on a group until the node drains, whatever happens; gives what renews the lease, for as long as sessions need it.
-pub(crate) async fn run(core: Arc<Core>, handle: Arc<Handle>, facts: mpsc::Sender<Fact>) -> JoinSet<()> {
+pub(crate) async fn run(core: Arc<Core>, handle: Arc<Handle>, lines: Lines) -> JoinSet<()> {
     let task = Task { name: "group", group: handle.group };
-    revived(task, &core.shutdown, || Group::new(core.clone(), handle.clone(), facts.clone()).run()).await
+    revived(task, &core.shutdown, || Group::new(core.clone(), handle.clone(), lines.clone()).run()).await
 }
 
 impl Group {
-    fn new(core: Arc<Core>, handle: Arc<Handle>, facts: mpsc::Sender<Fact>) -> Self {
+    fn new(core: Arc<Core>, handle: Arc<Handle>, lines: Lines) -> Self {
         let queue = Queue::new(core.client.clone(), handle.group);
         Self {
             timers: Timers::new(core.clone(), queue.clone()),
             core,
             handle,
-            facts,
+            lines,
             queue,
             lease: None,
             lease_used: Instant::now(),
@@ -353,7 +361,8 @@ impl Group {
                 let letter = Letter {
                     core: self.core.clone(),
                     handle: self.handle.clone(),
-                    facts: self.facts.clone(),
+                    facts: self.lines.facts.clone(),
+                    intents: self.lines.intents.clone(),
                     lease: lease.clone(),
                     head: known.head.clone(),
                     schedule: self.schedule(&destination, &known.schedule),

@@ -20,7 +20,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Core, content::Prepared, group::Handle, lease::Lease, queue::Queue, settling::Fact};
+use super::{Core, content::Prepared, group::Handle, intending::Intent, lease::Lease, queue::Queue, settling::Fact};
 use crate::metric;
 
 /// Octets that the queue keeps of what an attempt says.
@@ -42,6 +42,7 @@ pub(crate) struct Letter {
     pub(crate) core: Arc<Core>,
     pub(crate) handle: Arc<Handle>,
     pub(crate) facts: mpsc::Sender<Fact>,
+    pub(crate) intents: mpsc::Sender<Intent>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) head: Arc<Head>,
     /// What its account's policies say of retries.

@@ -1,7 +1,7 @@
 //! The worker: takes what is due from all groups' outbound queues and sees that each recipient is tried and settled.
 //!
-//! One for a process, over all shard groups. Each group has a task that looks and takes ([`group`]) and one that commits
-//! outcomes ([`settling`]); one task opens connections, as many as the [`scheduler`] allows; each connection is a task
+//! One for a process, over all shard groups. Each group has a task that looks and takes ([`group`]), one that commits
+//! intents ([`intending`]) and one that commits outcomes ([`settling`]); one task opens connections, as many as the [`scheduler`] allows; each connection is a task
 //! ([`attempt`]). All of them are owned by [`Worker::run`] and joined there.
 //!
 //! # What is promised
@@ -26,6 +26,7 @@ mod content;
 mod destination;
 mod gate;
 mod group;
+mod intending;
 mod lease;
 mod letter;
 mod local;
@@ -66,13 +67,14 @@ use tokio::{
 pub use self::settings::WorkerSettings;
 use self::{
     destination::{Load, SessionEnd},
-    group::Handle,
+    group::{Handle, Lines},
+    intending::Intender,
     lease::Lease,
     letter::{Heads, Letter, Verdict},
     queue::Queue,
     schedule::Schedules,
     scheduler::{Offered, Scheduler},
-    settling::{LINE_MAX, Settler},
+    settling::Settler,
     uplink::{Change, Sign, Uplink},
     wire::{Internet, Wire},
 };
@@ -144,10 +146,12 @@ impl Worker {
         let mut settlers = JoinSet::new();
         for shard in 1..=shards {
             let handle = Arc::new(Handle::new(GroupId::new(shard)));
-            let (facts, line) = mpsc::channel(LINE_MAX);
+            let (facts, outcomes) = mpsc::channel(settling::LINE_MAX);
+            let (intents, dots) = mpsc::channel(intending::LINE_MAX);
             let queue = Queue::new(core.client.clone(), handle.group);
-            settlers.spawn(settling::run(core.clone(), Settler::new(handle.clone(), queue, line)));
-            groups.spawn(group::run(core.clone(), handle, facts));
+            settlers.spawn(intending::run(core.clone(), Intender::new(queue.clone(), dots)));
+            settlers.spawn(settling::run(core.clone(), Settler::new(handle.clone(), queue, outcomes)));
+            groups.spawn(group::run(core.clone(), handle, Lines { facts, intents }));
         }
         tracing::info!(shards, "outbound mail is delivered");
         let sessions = core.clone().open_sessions().await;

@@ -14,7 +14,6 @@ use super::{
     content::{self, ContentFault},
     gate::{Gate, broken_off, unless_stopped},
     letter::{self, Letter, Verdict},
-    queue::Queue,
     wire::Talk,
 };
 use crate::client::{self, Envelope, Sent};
@@ -81,7 +80,7 @@ impl Line {
         let passed = Arc::new(AtomicBool::new(false));
         let all: Vec<usize> = (0..letter.recipients.len()).collect();
         let gate = Gate {
-            queue: Queue::new(self.core.client.clone(), letter.handle.group),
+            intents: letter.intents.clone(),
             lease: letter.lease.clone(),
             places: letter.places(&all),
             shutdown: self.core.shutdown.clone(),

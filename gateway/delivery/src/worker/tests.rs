@@ -1,6 +1,7 @@
 //! The worker against the real engine and a world that does what a test says, in accelerated time.
 
 mod hosts;
+mod intending;
 mod local;
 mod operating;
 mod revival;

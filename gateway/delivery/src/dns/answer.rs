@@ -79,13 +79,19 @@ pub(super) enum Absent {
 pub(super) type Known = Result<Arc<Records>, Absent>;
 
 /// Why nothing is known.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// A server answered that it cannot tell, or told what cannot be true.
+    /// A server answered that it cannot tell.
+    #[error("{0}")]
     Answered(String),
+    /// A server told what cannot be true.
+    #[error("its DNSSEC signatures are bogus")]
+    Bogus,
     /// A server does not want to answer us. Resolvers tell the world's failures as SERVFAIL.
+    #[error("{0}")]
     Refused(String),
     /// No server answered.
+    #[error("{0}")]
     Silent(String),
 }
 
@@ -106,9 +112,7 @@ pub(super) fn read(kind: Kind, answer: Result<&[Record], NetError>) -> Result<(K
             }
             Ok((absent(response.response_code), response.negative_ttl().map(|s| Duration::from_secs(s.into()))))
         }
-        Err(NetError::Dns(DnsError::DnssecBogus | DnsError::Nsec { .. })) => {
-            Err(Failure::Answered("its DNSSEC signatures are bogus".to_owned()))
-        }
+        Err(NetError::Dns(DnsError::DnssecBogus | DnsError::Nsec { .. })) => Err(Failure::Bogus),
         Err(NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused))) => {
             Err(Failure::Refused("the answer was a refusal".to_owned()))
         }

@@ -24,7 +24,7 @@ const FAILURES_MAX: usize = 2_000;
 pub(super) struct Memory {
     entries: Cache<(String, Kind), (Instant, Known)>,
     /// What the servers of these failed with.
-    failures: Cache<(String, Kind), (Instant, String)>,
+    failures: Cache<(String, Kind), (Instant, String, bool)>,
     failure_ttl: Duration,
     positive_ttl_max: Duration,
     negative_ttl_max: Duration,
@@ -56,13 +56,14 @@ impl Memory {
         self.entries.insert((name.to_owned(), kind), (until, known.clone()));
     }
 
-    /// Why a question was not answered a moment ago.
-    pub(super) fn failure(&self, name: &str, kind: Kind) -> Option<String> {
-        let (until, why) = self.failures.get(&(name.to_owned(), kind))?;
-        (until > Instant::now()).then_some(why)
+    /// Why a question was not answered a moment ago, and whether the answer was bogus.
+    pub(super) fn failure(&self, name: &str, kind: Kind) -> Option<(String, bool)> {
+        let (until, why, is_bogus) = self.failures.get(&(name.to_owned(), kind))?;
+        (until > Instant::now()).then_some((why, is_bogus))
     }
 
-    pub(super) fn put_failure(&self, name: &str, kind: Kind, why: &str) {
-        self.failures.insert((name.to_owned(), kind), (Instant::now() + self.failure_ttl, why.to_owned()));
+    pub(super) fn put_failure(&self, name: &str, kind: Kind, (why, is_bogus): (&str, bool)) {
+        let until = Instant::now() + self.failure_ttl;
+        self.failures.insert((name.to_owned(), kind), (until, why.to_owned(), is_bogus));
     }
 }

@@ -62,6 +62,8 @@ pub enum DnsFailure {
         name: String,
         /// What happened.
         why: String,
+        /// DNSSEC proved it wrong.
+        is_bogus: bool,
     },
     /// No server that we ask answers anything: our fault.
     #[error("no DNS server of ours answers ({0})")]
@@ -98,6 +100,8 @@ pub struct HostAddresses {
     pub addresses: Vec<IpAddr>,
     /// They were proved by DNSSEC.
     pub secure: bool,
+    /// There are none because DNSSEC proved wrong what was answered.
+    pub are_bogus: bool,
     /// Where aliases led (RFC 7672 2.2.2 looks for TLSA there first).
     pub canonical: String,
 }
@@ -141,10 +145,11 @@ impl Dns {
                 Ok(addresses) => addresses,
                 Err(DnsFailure::ResolverDead(why)) => return Err(DnsFailure::ResolverDead(why)),
                 Err(told) => {
+                    let are_bogus = matches!(told, DnsFailure::Temporary { is_bogus: true, .. });
                     if matches!(told, DnsFailure::Temporary { .. }) {
                         failure = told;
                     }
-                    HostAddresses { addresses: Vec::new(), secure: false, canonical: name.clone() }
+                    HostAddresses { addresses: Vec::new(), secure: false, are_bogus, canonical: name.clone() }
                 }
             };
             hosts.push(MailHost { preference, name, addresses });
@@ -195,6 +200,7 @@ impl Dns {
             return Ok(HostAddresses {
                 addresses: in_turn(&addresses_of(six_records.as_deref()), &addresses_of(four_records.as_deref())),
                 secure: there.iter().all(|records| records.secure),
+                are_bogus: false,
                 canonical: first.owner.clone(),
             });
         }
@@ -212,8 +218,8 @@ impl Dns {
         if let Some(known) = self.inner.memory.get(&name, kind, !fresh) {
             return Ok(known);
         }
-        if let Some(why) = self.inner.memory.failure(&name, kind).filter(|_| !fresh) {
-            return Err(DnsFailure::Temporary { name, why });
+        if let Some((why, is_bogus)) = self.inner.memory.failure(&name, kind).filter(|_| !fresh) {
+            return Err(DnsFailure::Temporary { name, why, is_bogus });
         }
         let began = Instant::now();
         match self.inner.servers.ask(&name, kind).await {
@@ -223,12 +229,13 @@ impl Dns {
             }
             Err(failure) => {
                 let is_theirs = self.inner.servers.is_theirs(&failure, began).await;
-                let (Failure::Answered(why) | Failure::Refused(why) | Failure::Silent(why)) = failure;
+                let is_bogus = failure == Failure::Bogus;
+                let why = failure.to_string();
                 if !is_theirs {
                     return Err(DnsFailure::ResolverDead(why));
                 }
-                self.inner.memory.put_failure(&name, kind, &why);
-                Err(DnsFailure::Temporary { name, why })
+                self.inner.memory.put_failure(&name, kind, (&why, is_bogus));
+                Err(DnsFailure::Temporary { name, why, is_bogus })
             }
         }
     }

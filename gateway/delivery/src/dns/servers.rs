@@ -98,7 +98,7 @@ impl Servers {
                     self.seen.lock().answer = Some(Instant::now());
                     return Ok(known);
                 }
-                Err(told @ (Failure::Answered(_) | Failure::Refused(_))) => failure = told,
+                Err(told @ (Failure::Answered(_) | Failure::Bogus | Failure::Refused(_))) => failure = told,
                 Err(silent) if matches!(failure, Failure::Silent(_)) => failure = silent,
                 Err(_) => {}
             }

@@ -110,7 +110,7 @@ mod tests {
 
     fn host(preference: u16, name: &str, addresses: &[&str]) -> MailHost {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let addresses = HostAddresses { addresses, secure: false, canonical: name.to_owned() };
+        let addresses = HostAddresses { addresses, secure: false, are_bogus: false, canonical: name.to_owned() };
         MailHost { preference, name: name.to_owned(), addresses }
     }
 

@@ -36,8 +36,13 @@ impl Envelope<'_> {
         self.utf8_header || sender || literal || self.recipients.iter().any(|r| r.address.needs_utf8())
     }
 
-    /// `MAIL FROM:<ann@example.org> SIZE=1000 ...` with its CRLF.
-    pub(super) fn mail(&self, offered: &Capabilities) -> String {
+    /// RFC 8689 5: a bounce of such mail is to be protected as it was, but not to be lost where that cannot be.
+    pub(super) fn demands_tls(&self) -> bool {
+        self.options.require_tls && *self.sender != ReversePath::Null
+    }
+
+    /// `MAIL FROM:<ann@example.org> SIZE=1000 ...` with its CRLF. REQUIRETLS is said where the server is `authenticated`.
+    pub(super) fn mail(&self, offered: &Capabilities, authenticated: bool) -> String {
         let mut line = format!("MAIL FROM:{}", self.sender);
         if offered.size.is_some() && self.size_bytes > 0 {
             let _ = write!(line, " SIZE={}", self.size_bytes);
@@ -48,7 +53,7 @@ impl Envelope<'_> {
         if self.needs_utf8() {
             line.push_str(" SMTPUTF8");
         }
-        if self.options.require_tls {
+        if self.options.require_tls && authenticated && offered.require_tls {
             line.push_str(" REQUIRETLS");
         }
         if offered.dsn {
@@ -154,12 +159,12 @@ mod tests {
             now: UnixMillis::new(1_000),
         };
         let expected = "MAIL FROM:<ann@example.org> SIZE=77 BODY=8BITMIME RET=HDRS ENVID=id+2B1 BY=60;NT\r\n";
-        assert_eq!(envelope.mail(&all()), expected);
+        assert_eq!(envelope.mail(&all(), true), expected);
         let expected = "RCPT TO:<bob@example.net> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@example.com\r\n";
         assert_eq!(envelope.rcpt(&bob, &all()), expected);
         assert_eq!(envelope.rcpt(&never, &all()), "RCPT TO:<\"c d\"@example.net> NOTIFY=NEVER\r\n");
         let none = Capabilities::default();
-        assert_eq!(envelope.mail(&none), "MAIL FROM:<ann@example.org>\r\n");
+        assert_eq!(envelope.mail(&none, true), "MAIL FROM:<ann@example.org>\r\n");
         assert_eq!(envelope.rcpt(&bob, &none), "RCPT TO:<bob@example.net>\r\n");
     }
 
@@ -178,13 +183,14 @@ mod tests {
             utf8_header: false,
             now,
         };
-        assert_eq!(envelope.mail(&all()), "MAIL FROM:<> SMTPUTF8 REQUIRETLS\r\n");
+        assert_eq!(envelope.mail(&all(), true), "MAIL FROM:<> SMTPUTF8 REQUIRETLS\r\n");
+        assert_eq!(envelope.mail(&all(), false), "MAIL FROM:<> SMTPUTF8\r\n", "to nobody who is not known");
         assert_eq!(envelope.rcpt(&bob, &all()), "RCPT TO:<b\u{fc}b@example.net>\r\n");
         let bob = recipient("bob@example.net", Notify::Default, None);
         let (recipients, said) = ([&bob], EnvelopeOptions { utf8: true, ..EnvelopeOptions::default() });
         let ascii = Envelope { recipients: &recipients, options: &said, ..envelope };
-        assert_eq!(ascii.mail(&all()), "MAIL FROM:<>\r\n", "what was said is not needed");
+        assert_eq!(ascii.mail(&all(), true), "MAIL FROM:<>\r\n", "what was said is not needed");
         let utf8 = Envelope { utf8_header: true, ..ascii };
-        assert_eq!(utf8.mail(&all()), "MAIL FROM:<> SMTPUTF8\r\n", "a raw header needs it");
+        assert_eq!(utf8.mail(&all(), true), "MAIL FROM:<> SMTPUTF8\r\n", "a raw header needs it");
     }
 }

@@ -130,7 +130,7 @@ impl Session {
             ((5, 3, 4), "the message is larger than the server takes")
         } else if envelope.needs_utf8() && !offered.smtp_utf8 {
             ((5, 6, 7), "an address or a header field is not in ASCII, and the server does not offer SMTPUTF8")
-        } else if envelope.options.require_tls && !(self.authenticated && offered.require_tls) {
+        } else if envelope.demands_tls() && !(self.authenticated && offered.require_tls) {
             ((5, 7, 30), "the message requires TLS up to its recipient, and the server does not offer REQUIRETLS")
         } else if by.is_some_and(|by| by.or_return) && offered.deliver_by.is_none() {
             ((5, 3, 3), "the message is to be returned if it is late, and the server does not offer DELIVERBY")
@@ -190,7 +190,7 @@ impl Session {
         }
         self.used += 1;
         self.state = State::MustReset;
-        let mut commands = vec![envelope.mail(self.capabilities())];
+        let mut commands = vec![envelope.mail(self.capabilities(), self.authenticated)];
         commands.extend(envelope.recipients.iter().map(|to| envelope.rcpt(to, self.capabilities())));
         let recipients = 1..commands.len();
         let mut turns = Turns { session: self, pipelined: false, patience: None };

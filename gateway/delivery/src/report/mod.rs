@@ -89,6 +89,8 @@ pub struct Written {
     ///
     /// [`EnvelopeOptions::utf8`]: securanet_gateway::model::outbound::EnvelopeOptions::utf8
     pub utf8: bool,
+    /// What it tells of was to have TLS up to its recipient, and so is it (RFC 8689 5).
+    pub require_tls: bool,
 }
 
 impl<'a> Report<'a> {
@@ -200,14 +202,21 @@ impl<'a> Report<'a> {
         }
         out.push_str(&format!("\r\n--{}--\r\n", frame.boundary));
         flush(&mut out, sink).await?;
-        Ok(Written { eight_bit: frame.is_eight_bit(), utf8: !self.to.is_ascii(), message_id: frame.message_id })
+        Ok(Written {
+            eight_bit: frame.is_eight_bit(),
+            utf8: !self.to.is_ascii(),
+            require_tls: self.item.options.require_tls,
+            message_id: frame.message_id,
+        })
     }
 
-    /// RFC 3461 4.3: the whole message only for failures, only when wanted, only when it is small.
+    /// RFC 3461 4.3: the whole message only for failures, only when wanted, only when it is small; never one that was to
+    /// have TLS (RFC 8689 5).
     fn returns_all(&self, content: &dyn Content) -> bool {
         use securanet_gateway::model::outbound::Return;
         self.action == Action::Failed
             && self.item.options.ret == Some(Return::Full)
+            && !self.item.options.require_tls
             && content.size_bytes() <= original::WHOLE_OCTETS_MAX
     }
 

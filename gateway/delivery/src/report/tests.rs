@@ -321,6 +321,13 @@ async fn the_whole_message_comes_back_only_when_wanted_and_small() {
     let message = parse(&report);
     assert_eq!(message.parts[3].content_type().unwrap().subtype(), Some("rfc822"));
     assert_eq!(message.attachment(1).unwrap().message().unwrap().body_text(0).unwrap(), "the body\r\n");
+    let (_, other) = report_on(
+        &ItemView { options: EnvelopeOptions { require_tls: true, ..item.options.clone() }, ..item.clone() },
+        Notice::Failure,
+        ORIGINAL,
+    )
+    .await;
+    assert_eq!(parse(&other).parts[3].content_type().unwrap().subtype(), Some("rfc822-headers"), "RFC 8689 5");
     let large = format!("{ORIGINAL}{}", "more\r\n".repeat(20_000));
     let (_, report) = report_on(&item, Notice::Failure, &large).await;
     assert_eq!(parse(&report).parts[3].content_type().unwrap().subtype(), Some("rfc822-headers"));

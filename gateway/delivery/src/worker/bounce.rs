@@ -319,6 +319,7 @@ fn outbound(message: NewMessage, to: Address, origin: Origin, written: &Written)
         options: EnvelopeOptions {
             eight_bit: written.eight_bit,
             utf8: written.utf8,
+            require_tls: written.require_tls,
             // We write it, in the name of a domain of ours.
             author_checked: true,
             ..EnvelopeOptions::default()

@@ -216,6 +216,7 @@ fn origin_text(origin: &Origin) -> String {
         Origin::Relay(grant) => format!("relay {grant}"),
         Origin::Forward(address) => format!("forward {address}"),
         Origin::Local => "mail for mailboxes here".to_owned(),
+        Origin::TlsReport => "TLS report".to_owned(),
     }
 }
 

@@ -143,6 +143,9 @@ pub enum Origin {
     Forward(Address),
     /// Anybody's mail for mailboxes of ours, which waits ([`LOCAL_DESTINATION`]); it does not leave.
     Local,
+    /// A report of ours about TLS (RFC 8460). It alone is sent whatever its destination demands of TLS (section 3):
+    /// otherwise who has broken TLS would never hear of it.
+    TlsReport,
 }
 
 /// A worker of the queue: one running gateway process. A UUID made at its start.

@@ -106,6 +106,14 @@ impl Signer {
         if keys.is_empty() { Ok(Vec::new()) } else { opened.sign(&keys).await }
     }
 
+    /// Whether mail of a domain is signed.
+    ///
+    /// # Errors
+    /// Those of the store, and keys that cannot be read.
+    pub(crate) async fn signs(&self, domain: &DomainName) -> Result<bool, SignError> {
+        self.keys_for(domain).await.map(|keys| !keys.is_empty())
+    }
+
     /// The active keys of a domain or its nearest parent that has some.
     async fn keys_for(&self, domain: &DomainName) -> Result<Keys, SignError> {
         let mut name = domain.clone();
@@ -161,7 +169,7 @@ fn parent(domain: &DomainName) -> Option<DomainName> {
 fn answerable(item: &ItemView, author: Option<DomainName>) -> Option<DomainName> {
     match &item.origin {
         Origin::Forward(_) if item.options.author_checked => author,
-        Origin::Account(_) | Origin::Report | Origin::Relay(_) | Origin::Local => author,
+        Origin::Account(_) | Origin::Report | Origin::Relay(_) | Origin::Local | Origin::TlsReport => author,
         Origin::Forward(by) => {
             let related = author.is_none_or(|author| are_related(&author, by.domain()));
             if related { None } else { Some(by.domain().clone()) }
@@ -210,6 +218,7 @@ mod tests {
             (Origin::Account(AccountId::new(1)), Some("example.org"), Some("example.org")),
             (Origin::Account(AccountId::new(1)), None, None),
             (Origin::Report, Some("mx.example.org"), Some("mx.example.org")),
+            (Origin::TlsReport, Some("mx.example.org"), Some("mx.example.org")),
             (Origin::Relay("printers".to_owned()), Some("example.org"), Some("example.org")),
             (forward.clone(), Some("remote.example"), Some("example.org")),
             (forward.clone(), Some("example.org"), None),

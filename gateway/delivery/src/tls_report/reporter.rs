@@ -1,8 +1,8 @@
 //! Tells the directory what was counted, and sends the reports that are due.
 //!
 //! One pass a minute. A report is taken in the directory before it is sent and settled after: who dies between leaves
-//! it to another, with the same id. A report by mail goes through the outbound queue, which does the rest; one over HTTPS
-//! is tried again for 24 hours (RFC 8460 5.4). A domain that asks for none any more gets none.
+//! it to another, with the same id. A report by mail goes through the outbound queue, which does the rest, and alone
+//! of all mail is sent whatever its destination demands of TLS; one over HTTPS is tried again for 24 hours (RFC 8460 5.4). A domain that asks for none any more gets none.
 
 use std::{io::Write, path::Path, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ use super::{
     tally::Tally,
     txt::{self, Endpoint},
 };
-use crate::{dns::Dns, metric, route::Router, settings::SettingsError, tls::TlsClient};
+use crate::{dkim::Signer, dns::Dns, metric, route::Router, settings::SettingsError, tls::TlsClient};
 
 /// Between two passes: what a process that dies loses of its counts.
 const PASS_EVERY: Duration = Duration::from_secs(60);
@@ -59,6 +59,7 @@ pub struct TlsReporter {
     poster: Poster,
     tally: Arc<Tally>,
     names: Names,
+    signer: Signer,
     id: [u8; 16],
 }
 
@@ -78,7 +79,8 @@ impl TlsReporter {
         let names = settings.names(hostname)?;
         let id = uuid::Uuid::new_v4().into_bytes();
         let poster = Poster { tls: TlsClient::new(roots)?, dns, reach: router.reach() };
-        Ok(Self { client, poster, tally, names, id })
+        let signer = Signer::new(client.clone());
+        Ok(Self { client, poster, tally, names, signer, id })
     }
 
     /// Works until the node drains; then tells what was counted last.
@@ -201,8 +203,22 @@ impl TlsReporter {
                     packed: &packed,
                     now: Timestamp::now(),
                 };
+                self.warn_unsigned().await;
                 self.post_letter(&letter, to).await.map_err(|error| error.to_string())
             }
+        }
+    }
+
+    /// RFC 8460 3: who gets a report without a signature of its author's domain is to ignore it. It is sent all the same: a
+    /// smarthost may sign it.
+    async fn warn_unsigned(&self) {
+        let author = self.names.from.domain();
+        if let Ok(false) = self.signer.signs(author).await {
+            tracing::warn!(
+                %author,
+                "a TLS report leaves unsigned, and may be ignored: give its author's domain DKIM keys \
+                 (`securanet dkim add`), or set delivery.tls_reports.from to an address of a domain that has some"
+            );
         }
     }
 
@@ -228,7 +244,7 @@ impl TlsReporter {
             sender: ReversePath::Null,
             recipients: vec![recipient],
             options: EnvelopeOptions { utf8: to.needs_utf8(), ..EnvelopeOptions::default() },
-            origin: Origin::Report,
+            origin: Origin::TlsReport,
             message_id: Some(letter.message_id()),
             trace_id: uuid::Uuid::now_v7().simple().to_string(),
             hold_until: None,

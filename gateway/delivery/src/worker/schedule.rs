@@ -55,7 +55,7 @@ impl Schedules {
     pub(crate) async fn of(&self, origin: &Origin) -> Result<Arc<Schedule>, StoreError> {
         let account = match origin {
             Origin::Account(account) => Some(*account),
-            Origin::Report | Origin::Relay(_) | Origin::Forward(_) | Origin::Local => None,
+            Origin::Report | Origin::Relay(_) | Origin::Forward(_) | Origin::Local | Origin::TlsReport => None,
         };
         if let Some(schedule) = self.memory.lock().recall(account) {
             return Ok(schedule);

@@ -76,6 +76,7 @@ fn outbound() -> Vec<Command> {
         OutboundCommand::Operate { places: vec![place(1, 7)], action: Action::RetryNow },
         OutboundCommand::Operate { places: vec![place(3, 0)], action: Action::Cancel },
         accept(vec![here], Origin::Local),
+        one(Origin::TlsReport),
     ];
     commands.into_iter().map(Command::Outbound).collect()
 }

@@ -181,7 +181,7 @@ fn is_message_bounded(outbound: &Outbound) -> bool {
     let message_id = outbound.message_id.as_ref();
     let is_origin = match &outbound.origin {
         Origin::Relay(grant) => grant.len() <= TEXT_OCTETS_MAX,
-        Origin::Account(_) | Origin::Report | Origin::Forward(_) | Origin::Local => true,
+        Origin::Account(_) | Origin::Report | Origin::Forward(_) | Origin::Local | Origin::TlsReport => true,
     };
     !outbound.recipients.is_empty()
         && outbound.recipients.iter().all(is_recipient)

@@ -333,6 +333,7 @@ impl Keys {
             Origin::Relay(grant) => key.u8(3).octets(grant.as_bytes()),
             Origin::Forward(address) => key.u8(4).address(address),
             Origin::Local => key.u8(5),
+            Origin::TlsReport => key.u8(6),
         }
     }
 

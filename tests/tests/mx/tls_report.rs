@@ -108,3 +108,59 @@ fn rfc_8460_who_asks_for_it_is_told_how_a_days_tls_went() {
         assert_eq!(failures[0]["failed-session-count"], 1);
     });
 }
+
+#[test]
+fn rfc_8460_3_whose_dane_is_broken_is_told_so_by_mail_all_the_same() {
+    apart("tls_report::rfc_8460_3_whose_dane_is_broken_is_told_so_by_mail_all_the_same", || {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+        securanet_tests::server::make_certificate(folder.path()).unwrap();
+        let records = format!(
+            "good MX 10 mx.good\nmx.good A {POSTFIX}\n_25._tcp.mx.good TLSA 3 1 1 {}\n\
+             _smtp._tls.good TXT \"v=TLSRPTv1; rua=mailto:tls@good.dane\"\n\
+             wrong MX 10 mx.wrong\nmx.wrong A {EXIM}\n_25._tcp.mx.wrong TLSA 3 1 1 {}\n\
+             _smtp._tls.wrong TXT \"v=TLSRPTv1; rua=mailto:tls@wrong.dane\"\n",
+            key_hash(&certificate),
+            "0".repeat(64),
+        );
+        let dns = Dns::start(&[Zone { name: "dane", records: &records, signed: Signed::Yes }]);
+        let offered = Some((certificate.as_path(), key.as_path()));
+        let good = Remote::start(Kind::Postfix, POSTFIX, "good.dane", offered);
+        let wrong = Remote::start(Kind::Exim, EXIM, "wrong.dane", offered);
+        let options = config("");
+        let validating = format!(
+            "servers = [\"192.0.2.53:53\"]\ndnssec = true\ntrust_anchor = {:?}",
+            dns.anchor().display().to_string()
+        );
+        let config = options.config.replace("servers = [\"192.0.2.53:53\"]", &validating);
+        let server = Server::start_with(Options { config, ..options }, &["ann"]).unwrap();
+        for words in [["dkim", "add", "test.example"], ["dkim", "activate", "test.example"]] {
+            server.cli(&words, "").unwrap();
+        }
+        submit(&server, &["you@good.dane"], "counted");
+        submit(&server, &["you@wrong.dane"], "counted");
+        wait("delivery under DANE", &server, || (holds(&good, "counted") == 1).then_some(()));
+        let day = today();
+        let list = |server: &Server| server.cli(&["tls-report", "list", "--day", &day], "").unwrap();
+        wait("the counts in the directory", &server, || {
+            ["good.dane", "wrong.dane"].iter().all(|domain| list(&server).contains(domain)).then_some(())
+        });
+        server.cli(&["tls-report", "send", "--day", &day], "").unwrap();
+
+        let (_, json) = wait("the report about what went well", &server, || mailed(&good, "good.dane"));
+        let (kind, summary, failures) = reported(&json);
+        assert_eq!((kind, failures), ("tlsa", &Value::Null), "{json}");
+        assert_eq!(summary["total-successful-session-count"], 1, "{json}");
+        assert!(json["policies"][0]["policy"]["policy-string"][0].as_str().unwrap().starts_with("3 1 1 "), "{json}");
+
+        let (message, json) = wait("the report about what went wrong", &server, || mailed(&wrong, "wrong.dane"));
+        let (kind, summary, failures) = reported(&json);
+        assert_eq!((kind, &failures[0]["result-type"]), ("tlsa", &"certificate-not-trusted".into()), "{json}");
+        assert_eq!(summary["total-successful-session-count"], 0, "{json}");
+        let reason = failures[0]["failure-reason-code"].as_str().unwrap();
+        assert!(reason.contains("no TLSA record fits it"), "{json}");
+        assert!(message.contains("DKIM-Signature: ") && message.contains("d=test.example;"), "{message}");
+        assert!(message.contains("TLS-Required: No"), "{message}");
+        assert_eq!(holds(&wrong, "counted"), 0, "nothing else goes there");
+    });
+}

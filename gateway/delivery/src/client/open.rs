@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     route::{Hop, TlsDemand},
-    tls::{Secured, tls_error},
+    tls::{Secured, reason, tls_error},
     tls_report::{self, result_of},
 };
 
@@ -147,7 +147,7 @@ impl<'a> Opening<'a> {
                 self = self.start_tls().await?;
             } else {
                 why_no_tls = "not offered";
-                count(self.hop, self.ends, Err((TlsResult::StartTlsNotSupported, why_no_tls)));
+                self.count(TlsResult::StartTlsNotSupported, why_no_tls);
             }
         }
         if self.tls.is_none() && self.hop.tls.is_demanded() {
@@ -189,10 +189,11 @@ impl<'a> Opening<'a> {
     }
 
     async fn start_tls(mut self) -> Result<Self, OpenFailure> {
-        let reply = self.say("STARTTLS\r\n", Stage::StartTls).await?;
+        let said = self.say("STARTTLS\r\n", Stage::StartTls).await;
+        let reply = said.inspect_err(|failed| self.count(TlsResult::ValidationFailure, &failed.answer))?;
         if reply.code() != 220 {
             let answer = reply.text(ANSWER_OCTETS_MAX);
-            count(self.hop, self.ends, Err((TlsResult::StartTlsNotSupported, &answer)));
+            self.count(TlsResult::StartTlsNotSupported, &answer);
             let ending = Ending::temporary(&reply, Outcome::TemporaryTls, (7, 4));
             return Err(self.failure(Stage::StartTls, ending));
         }
@@ -210,6 +211,7 @@ impl<'a> Opening<'a> {
         let timeouts = self.timeouts();
         let Some(tcp) = self.wire.into_clear() else {
             let answer = "the server sent plaintext behind its answer to STARTTLS".to_owned();
+            count(self.hop, self.ends, Err((TlsResult::ValidationFailure, &answer)));
             return Err(failure(&self.host, (4, 7, 5), answer));
         };
         let name = self.hop.name.trim_matches(['[', ']']);
@@ -232,10 +234,16 @@ impl<'a> Opening<'a> {
             }
             Err(error) => {
                 let result = tls_error(&error).map_or(TlsResult::ValidationFailure, result_of);
-                count(self.hop, self.ends, Err((result, &error.to_string())));
-                Err(failure(&self.host, (4, 7, 5), format!("the TLS handshake failed: {error}")))
+                let why = reason(&error);
+                count(self.hop, self.ends, Err((result, &why)));
+                Err(failure(&self.host, (4, 7, 5), format!("the TLS handshake failed: {why}")))
             }
         }
+    }
+
+    /// Counts a session without TLS.
+    fn count(&self, result: TlsResult, why: &str) {
+        count(self.hop, self.ends, Err((result, why)));
     }
 
     async fn say(&mut self, command: &str, stage: Stage) -> Result<Reply, OpenFailure> {
@@ -270,7 +278,7 @@ impl<'a> Opening<'a> {
     }
 
     fn into_session(self, why_no_tls: String) -> Session {
-        let authenticated = self.tls.is_some() && self.hop.tls.is_authenticated();
+        let authenticated = self.tls.is_some() && self.hop.tls.is_authenticated() && self.hop.name_is_sure;
         let mut tls = self.tls.unwrap_or_else(|| format!("none ({why_no_tls})"));
         tls.truncate(tls.floor_char_boundary(super::TLS_OCTETS_MAX));
         let settings = &self.client.settings;

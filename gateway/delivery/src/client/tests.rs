@@ -1,6 +1,7 @@
 //! Dialogues with servers of every kind. Each server keeps to a script ([`rude`]).
 
 mod conversation;
+mod counting;
 mod rude;
 mod tls;
 mod trouble;

@@ -15,6 +15,9 @@ use crate::{dns::TlsaRecord, tls_report::Subject};
 pub struct Hop {
     /// Its name, A-labels, or `[address]`.
     pub name: String,
+    /// Its name is no stranger's claim: the operator gave it, it is the recipient's domain itself, or DNSSEC or an MTA-STS
+    /// policy vouches for it (RFC 8689 2). A certificate for a name that an attacker chose proves nothing.
+    pub name_is_sure: bool,
     /// Where it is, in the order in which they are tried; never empty.
     pub addresses: Vec<SocketAddr>,
     /// What TLS must be like.
@@ -73,16 +76,20 @@ impl TlsDemand {
 }
 
 impl Hop {
-    /// The same host for mail with REQUIRETLS (RFC 8689 4.2.1): TLS, and its identity checked.
+    /// The same host for mail with REQUIRETLS (RFC 8689 4.2.1): TLS, and its identity checked. `None` when nothing proves
+    /// that it is a host of the destination.
     #[must_use]
-    pub fn requiring_tls(mut self) -> Self {
+    pub fn requiring_tls(mut self) -> Option<Self> {
+        if !self.name_is_sure {
+            return None;
+        }
         if !self.tls.is_authenticated() {
             self.tls = TlsDemand::Verified(vec![self.name.clone()]);
             self.tls_reason = Some("REQUIRETLS".to_owned());
             // What the sender demanded is no policy of the destination.
             self.tls_subject = None;
         }
-        self
+        Some(self)
     }
 }
 

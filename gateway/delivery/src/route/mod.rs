@@ -30,7 +30,7 @@ pub use times::{Times, TimesSettings};
 use crate::{
     dns::{Dns, DnsFailure},
     settings::SettingsError,
-    tls::policy::Policies,
+    tls::policy::{Asked, Policies},
 };
 
 /// What a destination begins with that is a route's name and not a domain.
@@ -162,6 +162,19 @@ impl Router {
     /// # Errors
     /// [`RouteFailure`].
     pub async fn route(&self, destination: &str, fresh: bool) -> Result<Vec<Hop>, RouteFailure> {
+        self.find(destination, fresh, true).await
+    }
+
+    /// The same for a TLS report to a domain: what routes of the operator demand of TLS is kept to, what the domain demands
+    /// is not asked, nor counted (RFC 8460 3): it would never hear that nobody can fulfil it.
+    ///
+    /// # Errors
+    /// [`RouteFailure`].
+    pub async fn route_for_tls_report(&self, domain: &str, fresh: bool) -> Result<Vec<Hop>, RouteFailure> {
+        self.find(domain, fresh, false).await
+    }
+
+    async fn find(&self, destination: &str, fresh: bool, is_heeded: bool) -> Result<Vec<Hop>, RouteFailure> {
         let named = destination.strip_prefix(ROUTE_PREFIX);
         let route = self.route_of(destination);
         let no_route = || {
@@ -175,7 +188,7 @@ impl Router {
             _ if named.is_some() => Err(no_route()),
             _ => {
                 let domain = DomainName::parse(destination).map_err(|_| no_route())?;
-                self.mail_hosts(&domain, route, fresh).await
+                self.mail_hosts(&domain, route, (fresh, is_heeded)).await
             }
         }
     }
@@ -197,20 +210,30 @@ impl Router {
         &self,
         domain: &DomainName,
         route: Option<&Route>,
-        fresh: bool,
+        (fresh, is_heeded): (bool, bool),
     ) -> Result<Vec<Hop>, RouteFailure> {
-        let found = self.dns.mail_hosts(domain, fresh).await?;
+        let found = match self.dns.mail_hosts(domain, fresh).await {
+            Err(failure @ DnsFailure::Temporary { is_bogus: true, .. }) if is_heeded => {
+                self.policies.bogus(domain, "", &failure.to_string());
+                return Err(failure.into());
+            }
+            found => found?,
+        };
+        for host in found.hosts.iter().filter(|host| is_heeded && host.addresses.are_bogus) {
+            self.policies.bogus(domain, &host.name, "its addresses are bogus");
+        }
         let mx_secure = found.secure;
         let port = route.and_then(|route| route.settings.port).unwrap_or(self.port);
         let mut hops = Vec::new();
         for host in self.selection.select(domain.as_str(), found.hosts)? {
             let addresses = host.addresses.addresses.iter().map(|address| SocketAddr::new(*address, port));
             let mut hop = Hop::new(host.name.clone(), addresses.collect());
+            hop.name_is_sure = found.implicit || mx_secure;
             let named = route.is_some_and(|route| route.condition(&mut hop));
             hops.push((hop, host.addresses, named));
         }
-        let may_reach = |address| self.selection.may_reach(address);
-        self.policies.apply(&self.dns, domain, mx_secure, hops, &may_reach).await
+        let asked = Asked { domain, mx_secure, is_heeded, reach: self.reach() };
+        self.policies.apply(&self.dns, &asked, hops).await
     }
 
     async fn smarthosts(&self, destination: &str, route: &Route) -> Result<Vec<Hop>, RouteFailure> {
@@ -255,6 +278,7 @@ impl Hop {
     pub const fn new(name: String, addresses: Vec<SocketAddr>) -> Self {
         Self {
             name,
+            name_is_sure: true,
             addresses,
             tls: TlsDemand::Opportunistic,
             implicit_tls: false,
@@ -337,6 +361,7 @@ impl Route {
         let names = if settings.certificate_names.is_empty() {
             vec![hop.name.clone()]
         } else {
+            hop.name_is_sure = true;
             settings.certificate_names.clone()
         };
         // A password is not given to whoever answers.

@@ -3,12 +3,15 @@
 pub mod policy;
 mod roots;
 pub mod sts;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 use std::{io, net::IpAddr, path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, RootCertStore, client::danger::ServerCertVerifier, crypto::CryptoProvider, pki_types::ServerName,
+    CertificateError, ClientConfig, RootCertStore, client::danger::ServerCertVerifier, crypto::CryptoProvider,
+    pki_types::ServerName,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -107,6 +110,16 @@ fn config(
 /// The TLS error that ended a connection, if one did.
 pub(crate) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+/// Why a connection ended, in words: rustls shows what other verifiers say as their names only.
+pub(crate) fn reason(error: &io::Error) -> String {
+    match tls_error(error) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => {
+            format!("invalid peer certificate: {}", other.0)
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn describe(connection: &rustls::ClientConnection) -> String {

@@ -5,7 +5,7 @@
 //! left out, since going on without them is what an attacker would want. Where there is DANE, MTA-STS has no say (RFC
 //! 8461 2).
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use securanet_gateway::{
     client::StoreClient,
@@ -17,12 +17,12 @@ use securanet_gateway::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    sts::{DirectoryMemory, Found, Mode, PolicyMemory, ProcessMemory, Sts, StsPolicy},
+    sts::{DirectoryMemory, Mode, PolicyMemory, ProcessMemory, Sts, StsPolicy},
     verifier,
 };
 use crate::{
     dns::{Dns, DnsFailure, HostAddresses, TlsaRecord},
-    route::{Hop, RouteFailure, TlsDemand},
+    route::{Hop, Reach, RouteFailure, TlsDemand},
     settings::SettingsError,
     tls_report::{Subject, Tally, failure},
 };
@@ -105,62 +105,96 @@ impl Policies {
     pub(crate) async fn apply(
         &self,
         dns: &Dns,
-        domain: &DomainName,
-        mx_secure: bool,
+        asked: &Asked<'_>,
         candidates: Vec<Candidate>,
-        may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
     ) -> Result<Vec<Hop>, RouteFailure> {
-        let unspoken = candidates.iter().any(|(_, _, by_route)| !by_route);
-        let found = match self.sts.as_ref().filter(|_| unspoken) {
-            Some(sts) => sts.find(dns, domain.as_str(), may_reach).await,
-            None => Found::default(),
+        let counting = self.counting(asked.domain).filter(|_| asked.is_heeded);
+        let is_asked = asked.is_heeded && candidates.iter().any(|(_, _, by_route)| !by_route);
+        let policy = match self.sts.as_ref().filter(|_| is_asked) {
+            Some(sts) => {
+                let subject = counting.as_ref().map(|counting| counting.subject(TlsPolicyKind::Sts));
+                sts.find(dns, asked.domain.as_str(), &asked.reach, subject).await
+            }
+            None => None,
         };
-        let counting = self.tally.as_ref().map(|tally| Counting { tally, domain });
-        if let (Some(counting), Some((result, why))) = (&counting, &found.trouble) {
-            counting.subject(TlsPolicyKind::Sts).failed(failure(*result, "", (None, None), why));
-        }
-        let policy = found.policy.filter(|policy| policy.mode != Mode::None);
+        let said = Said { policy: policy.filter(|policy| policy.mode != Mode::None), counting };
         let mut hops = Vec::new();
         let mut skipped = Vec::new();
-        for (mut hop, addresses, by_route) in candidates {
-            let demanded = matches!(hop.tls, TlsDemand::Dane { .. });
-            let asked = self.dane && mx_secure && addresses.secure && (demanded || !by_route);
-            let port = hop.addresses.first().map_or(25, |address| address.port());
-            let tlsa = if asked { tlsa(dns, &hop.name, &addresses.canonical, port).await } else { Ok(None) };
-            let counting = counting.as_ref().filter(|_| !by_route);
-            match tlsa {
-                Ok(Some((base, records))) => {
-                    hop.tls_subject = counting.map(|counting| Arc::new(counting.dane(&records)));
-                    hop.tls = demand(records, vec![base, hop.name.clone(), domain.as_str().to_owned()]);
-                    hop.tls_reason = Some("DANE".to_owned());
-                    hops.push(hop);
-                }
-                Ok(None) if demanded => skipped.push(format!("{} has no secure TLSA records", hop.name)),
-                Ok(None) => match policy.as_ref().filter(|_| !by_route) {
-                    Some(policy) => match under(policy, hop, counting) {
-                        Ok(hop) => hops.push(hop),
-                        Err(why) => skipped.push(why),
-                    },
-                    None => {
-                        let subject = counting.map(|counting| counting.subject(TlsPolicyKind::NoPolicyFound));
-                        hops.push(Hop { tls_subject: subject.map(Arc::new), ..hop });
-                    }
-                },
-                Err(dead @ DnsFailure::ResolverDead(_)) => return Err(dead.into()),
-                Err(failed) => {
-                    let why = failed.to_string();
-                    if let Some(counting) = counting {
-                        let failed = failure(TlsResult::DnssecInvalid, &hop.name, (None, None), &why);
-                        counting.subject(TlsPolicyKind::Tlsa).failed(failed);
-                    }
-                    skipped.push(why);
-                }
+        for candidate in candidates {
+            match self.judge(dns, asked, &said, candidate).await {
+                Ok(hop) => hops.push(hop),
+                Err(Unfit::Left(why)) => skipped.push(why),
+                Err(Unfit::Unknown(dead)) => return Err(dead.into()),
             }
         }
         if hops.is_empty() {
-            return Err(RouteFailure::Tls { destination: domain.as_str().to_owned(), why: skipped.join("; ") });
+            return Err(RouteFailure::Tls { destination: asked.domain.as_str().to_owned(), why: skipped.join("; ") });
         }
         Ok(hops)
+    }
+
+    /// Puts the demands on one host.
+    async fn judge(
+        &self,
+        dns: &Dns,
+        asked: &Asked<'_>,
+        said: &Said<'_>,
+        (mut hop, addresses, by_route): Candidate,
+    ) -> Result<Hop, Unfit> {
+        let demanded = matches!(hop.tls, TlsDemand::Dane { .. });
+        let is_heeded = asked.is_heeded && !by_route;
+        let is_looked_for = self.dane && asked.mx_secure && addresses.secure && (demanded || is_heeded);
+        let port = hop.addresses.first().map_or(25, |address| address.port());
+        let tlsa = if is_looked_for { tlsa(dns, &hop.name, &addresses.canonical, port).await } else { Ok(None) };
+        // Where a route demands DANE, it is the destination's records that decide.
+        let counting = said.counting.as_ref().filter(|_| !by_route || demanded);
+        let failed = |result, host: &str, why: String| {
+            if let Some(counting) = counting {
+                counting.subject(TlsPolicyKind::Tlsa).failed(failure(result, host, (None, None), &why));
+            }
+            Unfit::Left(why)
+        };
+        match tlsa {
+            Ok(Some((_, records))) if demanded && !records.iter().any(verifier::is_usable) => {
+                let why = format!("{} has TLSA records, none of which can be used", hop.name);
+                Err(failed(TlsResult::TlsaInvalid, &hop.name, why))
+            }
+            Ok(Some((base, records))) => {
+                hop.tls_subject = counting.map(|counting| Arc::new(counting.dane(&records)));
+                hop.tls = demand(records, vec![base, hop.name.clone(), asked.domain.as_str().to_owned()]);
+                hop.tls_reason = Some("DANE".to_owned());
+                Ok(hop)
+            }
+            Ok(None) if demanded && !self.dane => {
+                let why = format!("{} cannot be asked for TLSA records: set delivery.dns.dnssec", hop.name);
+                Err(Unfit::Left(why))
+            }
+            Ok(None) if demanded => {
+                let why = format!("{} has no secure TLSA records", hop.name);
+                Err(failed(TlsResult::DaneRequired, &hop.name, why))
+            }
+            Ok(None) => match said.policy.as_ref().filter(|_| is_heeded) {
+                Some(policy) => under(policy, hop, counting).map_err(Unfit::Left),
+                None => {
+                    let subject = counting.map(|counting| counting.subject(TlsPolicyKind::NoPolicyFound));
+                    Ok(Hop { tls_subject: subject.map(Arc::new), ..hop })
+                }
+            },
+            Err(dead @ DnsFailure::ResolverDead(_)) => Err(Unfit::Unknown(dead)),
+            Err(error) => Err(failed(TlsResult::DnssecInvalid, &hop.name, error.to_string())),
+        }
+    }
+
+    /// A destination's mail hosts, or the addresses of one, are bogus: DANE ends before it begins.
+    pub(crate) fn bogus(&self, domain: &DomainName, host: &str, why: &str) {
+        if let Some(counting) = self.counting(domain) {
+            let failed = failure(TlsResult::DnssecInvalid, host, (None, None), why);
+            counting.subject(TlsPolicyKind::Tlsa).failed(failed);
+        }
+    }
+
+    fn counting<'a>(&'a self, domain: &'a DomainName) -> Option<Counting<'a>> {
+        self.tally.as_ref().map(|tally| Counting { tally, domain })
     }
 
     /// Finds the TLSA records of smarthosts whose route demands DANE. The operator named the host, so that only its
@@ -190,6 +224,31 @@ impl Policies {
         }
         Ok(kept)
     }
+}
+
+/// A destination whose demands are asked for.
+pub(crate) struct Asked<'a> {
+    pub(crate) domain: &'a DomainName,
+    /// Its mail hosts were proved by DNSSEC.
+    pub(crate) mx_secure: bool,
+    /// What it demands is kept to, and counted; for TLS reports it is neither (RFC 8460 3).
+    pub(crate) is_heeded: bool,
+    /// Which addresses may be connected to.
+    pub(crate) reach: Reach,
+}
+
+/// What a destination has said of all its hosts, and where their sessions are counted.
+struct Said<'a> {
+    policy: Option<StsPolicy>,
+    counting: Option<Counting<'a>>,
+}
+
+/// Why a host is not used.
+enum Unfit {
+    /// It does not fulfil what is demanded.
+    Left(String),
+    /// No resolver of ours answers: nothing can be told of any host.
+    Unknown(DnsFailure),
 }
 
 /// Makes the subjects of a domain's sessions.
@@ -227,6 +286,7 @@ fn under(policy: &StsPolicy, mut hop: Hop, counting: Option<&Counting<'_>>) -> R
     match (policy.mode, policy.names(&hop.name)) {
         (Mode::Enforce, true) => {
             hop.tls = TlsDemand::Verified(vec![hop.name.clone()]);
+            hop.name_is_sure = true;
             hop.tls_reason = Some("MTA-STS".to_owned());
             hop.tls_subject = subject.map(Arc::new);
         }
@@ -238,6 +298,7 @@ fn under(policy: &StsPolicy, mut hop: Hop, counting: Option<&Counting<'_>>) -> R
         }
         (Mode::Testing, true) => {
             hop.tls = TlsDemand::Tested(vec![hop.name.clone()]);
+            hop.name_is_sure = true;
             hop.tls_subject = subject.map(Arc::new);
         }
         (Mode::Testing, false) => {

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -22,6 +22,11 @@ use crate::dns::TlsaRecord;
 /// RFC 7672 3.1: usages that SMTP knows.
 pub(super) const DANE_TA: u8 = 2;
 pub(super) const DANE_EE: u8 = 3;
+
+/// Neither the certificate nor one of its chain is what a TLSA record says.
+#[derive(Debug, thiserror::Error)]
+#[error("no TLSA record fits it")]
+struct NoRecordFits;
 
 /// Takes any certificate.
 #[derive(Debug)]
@@ -113,7 +118,7 @@ impl Dane {
             }
         }
         if roots.is_empty() {
-            return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
+            return Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(NoRecordFits)))));
         }
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build();
         let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;

@@ -41,7 +41,7 @@ impl Tally {
     }
 
     /// Everything counted, which is forgotten here.
-    pub(super) fn take(&self) -> Vec<TlsCounts> {
+    pub(crate) fn take(&self) -> Vec<TlsCounts> {
         std::mem::take(&mut *self.counts.lock()).into_values().collect()
     }
 }
@@ -126,7 +126,16 @@ pub(crate) fn result_of(error: &rustls::Error) -> TlsResult {
     match certificate {
         C::Expired | C::ExpiredContext { .. } => TlsResult::CertificateExpired,
         C::NotValidForName | C::NotValidForNameContext { .. } => TlsResult::CertificateHostMismatch,
-        C::UnknownIssuer | C::Revoked => TlsResult::CertificateNotTrusted,
+        // Of all that may be wrong with a chain the reason tells more.
+        C::UnknownIssuer
+        | C::Revoked
+        | C::BadSignature
+        | C::NotValidYet
+        | C::NotValidYetContext { .. }
+        | C::InvalidPurpose
+        | C::InvalidPurposeContext { .. }
+        | C::UnhandledCriticalExtension
+        | C::Other(_) => TlsResult::CertificateNotTrusted,
         _ => TlsResult::ValidationFailure,
     }
 }

@@ -10,7 +10,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use securanet_gateway::model::outbound::Outcome;
+use securanet_gateway::{model::outbound::Outcome, store::BoxFuture};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
@@ -142,8 +142,7 @@ impl Line {
     /// Finds the destination's hosts and tries one after the other.
     async fn carry_afresh(&self, mut letter: Letter, is_bulk: bool, began: Instant, open: &mut Open) -> After {
         let shutdown = &self.core.shutdown;
-        let route = self.core.wire.route(&self.name, letter.was_no_such_domain());
-        let hops = match unless_stopped(shutdown, &letter.lease, route).await {
+        let hops = match unless_stopped(shutdown, &letter.lease, self.route(&letter)).await {
             Some(Ok(hops)) => hops,
             Some(Err(failure)) => return self.no_route(letter, &failure, began).await,
             None => {
@@ -153,7 +152,18 @@ impl Line {
         };
         let mut tried = Tried::default();
         for hop in hops {
-            let hop = if letter.requires_tls() { hop.requiring_tls() } else { hop };
+            let hop = match hop {
+                hop if !letter.requires_tls() => hop,
+                hop => {
+                    let name = hop.name.clone();
+                    let Some(hop) = hop.requiring_tls() else {
+                        tried.of_message = true;
+                        tried.says(unproven(&name));
+                        continue;
+                    };
+                    hop
+                }
+            };
             let mut talk = match unless_stopped(shutdown, &letter.lease, self.open(&hop)).await {
                 Some(Ok(talk)) => talk,
                 Some(Err(verdict)) => {
@@ -184,6 +194,14 @@ impl Line {
         }
         letter.settle_all(began, &last).await;
         if open.is_some() || tried.of_message { After::On } else { After::lost() }
+    }
+
+    fn route<'a>(&'a self, letter: &Letter) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>> {
+        let (wire, fresh) = (&self.core.wire, letter.was_no_such_domain());
+        match letter.tls_report_to(&self.name) {
+            Some(domain) => wire.route_for_tls_report(domain, fresh),
+            None => wire.route(&self.name, fresh),
+        }
     }
 
     /// Opens a conversation.
@@ -299,6 +317,14 @@ impl Drop for Slow<'_> {
     fn drop(&mut self) {
         self.0.scheduler.lock().awake();
     }
+}
+
+/// RFC 8689 2: the DNS alone named the host, unsigned.
+fn unproven(host: &str) -> Verdict {
+    let answer = format!(
+        "the message requires TLS up to its recipient, and neither DNSSEC nor MTA-STS proves that {host} is the right host"
+    );
+    letter::ours(Outcome::Permanent, (5, 7, 10), answer)
 }
 
 /// RFC 2852 4.1.4: R, and its time is over.

@@ -20,7 +20,7 @@ use std::{
 use futures::{StreamExt, TryStreamExt, stream};
 use securanet_gateway::model::{
     GroupId, StoreError, UnixMillis,
-    outbound::{DueCursor, DueDestination, Place, Schedule, Taken},
+    outbound::{DueCursor, DueDestination, Origin, Place, Schedule, Taken},
     request::Topic,
 };
 use tokio::{
@@ -34,7 +34,7 @@ use super::{
     destination::Load,
     intending::Intent,
     lease::{Lease, RENEWED_EVERY},
-    letter::{Head, Letter},
+    letter::{Head, Letter, TLS_REPORT_PREFIX},
     queue::{LeaseReply, Queue},
     revival::{Task, revived},
     settling::Fact,
@@ -332,6 +332,7 @@ impl Group {
 
     /// A route's times go before those of the sender's policies.
     fn schedule(&self, destination: &str, policies: &Arc<Schedule>) -> Arc<Schedule> {
+        let destination = destination.strip_prefix(TLS_REPORT_PREFIX).unwrap_or(destination);
         self.core.wire.times(destination).map_or_else(|| policies.clone(), |times| Arc::new(times.over(policies)))
     }
 
@@ -349,9 +350,11 @@ impl Group {
         for (mut claim, taken) in claims.into_iter().zip(taken) {
             let (Some(taken), Some(known)) = (taken, known.get(&claim.place.item)) else { continue };
             count += 1;
-            let destination = self.core.routed(&known.head.view.sender, &taken, &claim.destination);
+            let destination = self.core.routed(&known.head.view, &taken, &claim.destination);
             if destination != claim.destination {
-                let queued = &taken.recipient.destination;
+                // Where one TLS report goes says nothing of the other mail there.
+                let aside = known.head.view.origin == Origin::TlsReport;
+                let queued = (!aside).then_some(taken.recipient.destination.as_str());
                 let moved = (&claim.destination, &destination);
                 self.core.scheduler.lock().reclaim(Instant::now(), queued, moved, 1);
             }

@@ -12,8 +12,8 @@ use std::{
 
 use parking_lot::Mutex;
 use securanet_gateway::model::{
-    GroupId, StoreError,
-    outbound::{Attempt, ItemView, Notify, Outcome, Place, Schedule, Settlement, Taken},
+    GroupId, ReversePath, StoreError,
+    outbound::{Attempt, ItemView, Notify, Origin, Outcome, Place, Schedule, Settlement, Taken},
 };
 use tokio::{
     sync::{OnceCell, mpsc},
@@ -36,6 +36,10 @@ pub(crate) struct Head {
     /// How its content leaves, found with the first attempt.
     pub(crate) prepared: OnceCell<Prepared>,
 }
+
+/// What TLS reports wait with, before the domain: a line of their own. They go over connections that other mail must not
+/// have, and what other mail is told of TLS is nothing to them. No domain's name has a colon.
+pub(crate) const TLS_REPORT_PREFIX: &str = "tls-report:";
 
 /// Recipients of one item for one destination.
 pub(crate) struct Letter {
@@ -81,9 +85,16 @@ impl Letter {
         positions.iter().map(|&at| (self.recipients[at].place, self.recipients[at].attempt)).collect()
     }
 
-    /// RFC 8689.
+    /// RFC 8689; a bounce is not lost for want of it (section 5).
     pub(crate) fn requires_tls(&self) -> bool {
-        self.head.view.options.require_tls
+        self.head.view.options.require_tls && self.head.view.sender != ReversePath::Null
+    }
+
+    /// The domain that a TLS report goes to, which is what its line is named after; `None` for all other mail, whatever the
+    /// line, and for a report that a route takes.
+    pub(crate) fn tls_report_to<'a>(&self, line: &'a str) -> Option<&'a str> {
+        let is_report = self.head.view.origin == Origin::TlsReport;
+        line.strip_prefix(TLS_REPORT_PREFIX).filter(|_| is_report)
     }
 
     /// The domain did not exist the time before: a remembered absence is not good enough.

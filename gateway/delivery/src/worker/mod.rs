@@ -53,9 +53,9 @@ use securanet_gateway::{
     clock,
     connection::Shutdown,
     model::{
-        GroupId, ReversePath, UnixMillis,
+        GroupId, UnixMillis,
         directory::{DirectoryAnswer, DirectoryQuery},
-        outbound::{Taken, WorkerId},
+        outbound::{ItemView, Origin, Taken, WorkerId},
     },
 };
 use tokio::{
@@ -70,7 +70,7 @@ use self::{
     group::{Handle, Lines},
     intending::Intender,
     lease::Lease,
-    letter::{Heads, Letter, Verdict},
+    letter::{Heads, Letter, TLS_REPORT_PREFIX, Verdict},
     queue::Queue,
     schedule::Schedules,
     scheduler::{Offered, Scheduler},
@@ -78,7 +78,13 @@ use self::{
     uplink::{Change, Sign, Uplink},
     wire::{Internet, Wire},
 };
-use crate::{client::Client, dkim::Signer, metric, report::ReportNames, route::Router};
+use crate::{
+    client::Client,
+    dkim::Signer,
+    metric,
+    report::ReportNames,
+    route::{ROUTE_PREFIX, Router},
+};
 
 /// Answers to final dots are waited for so long when the node stops; what is open then is uncertain.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(20);
@@ -266,16 +272,19 @@ impl Core {
         drop(renewals);
     }
 
-    /// The destination that a recipient really waits for: a route's, where one fits now. An operator's word stands.
+    /// The destination that a recipient really waits for: a route's, where one fits now. An operator's word stands. TLS
+    /// reports wait apart from all else.
     /// `claimed` is the one under which it was claimed.
-    fn routed(&self, sender: &ReversePath, taken: &Taken, claimed: &Arc<str>) -> Arc<str> {
+    fn routed(&self, view: &ItemView, taken: &Taken, claimed: &Arc<str>) -> Arc<str> {
         let recipient = &taken.recipient;
         let by_operator = recipient.destination != recipient.address.domain().as_str();
         let name = if by_operator {
             recipient.destination.clone()
         } else {
-            self.wire.destination_of(sender, &recipient.address)
+            self.wire.destination_of(&view.sender, &recipient.address)
         };
+        let aside = view.origin == Origin::TlsReport && !name.starts_with(ROUTE_PREFIX);
+        let name = if aside { format!("{TLS_REPORT_PREFIX}{name}") } else { name };
         if name == **claimed { claimed.clone() } else { Arc::from(name) }
     }
 

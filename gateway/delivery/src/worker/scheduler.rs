@@ -178,12 +178,20 @@ impl<T, V: Clone> Scheduler<T, V> {
         has_room || has_memory
     }
 
-    /// Moves a claim to the destination that routes give to what the queue knows as `queued`.
-    pub(crate) fn reclaim(&mut self, now: Instant, queued: &str, (from, to): (&Arc<str>, &Arc<str>), count: usize) {
+    /// Moves a claim to another destination: the one that routes give to what the queue knows as `queued`.
+    pub(crate) fn reclaim(
+        &mut self,
+        now: Instant,
+        queued: Option<&str>,
+        (from, to): (&Arc<str>, &Arc<str>),
+        count: usize,
+    ) {
         if self.led_to.len() >= DESTINATIONS_MANY {
             self.led_to.clear();
         }
-        self.led_to.insert(Arc::from(queued), to.clone());
+        if let Some(queued) = queued {
+            self.led_to.insert(Arc::from(queued), to.clone());
+        }
         self.release(from, count);
         let destination = self.destination(now, to);
         destination.in_hand += count;

@@ -25,6 +25,13 @@ pub(crate) trait Wire: Send + Sync + 'static {
     /// The hosts of a destination, in the order in which they are tried. `fresh`: no remembered absence is good enough.
     fn route<'a>(&'a self, destination: &'a str, fresh: bool) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>>;
 
+    /// The same for a TLS report: what the destination demands of TLS is not asked (RFC 8460 3).
+    fn route_for_tls_report<'a>(
+        &'a self,
+        domain: &'a str,
+        fresh: bool,
+    ) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>>;
+
     /// Begins a conversation with a host.
     fn open<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<Box<dyn Talk>, OpenFailure>>;
 
@@ -78,6 +85,14 @@ impl Wire for Internet {
 
     fn route<'a>(&'a self, destination: &'a str, fresh: bool) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>> {
         Box::pin(self.router.route(destination, fresh))
+    }
+
+    fn route_for_tls_report<'a>(
+        &'a self,
+        domain: &'a str,
+        fresh: bool,
+    ) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>> {
+        Box::pin(self.router.route_for_tls_report(domain, fresh))
     }
 
     fn open<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<Box<dyn Talk>, OpenFailure>> {

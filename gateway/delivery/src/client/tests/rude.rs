@@ -34,13 +34,19 @@ pub(super) struct Identity {
 
 impl Identity {
     pub(super) fn new(name: &str) -> Self {
+        Self::with(name, |_| {})
+    }
+
+    /// One that is different in something.
+    pub(super) fn with(name: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
         let authority_key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let authority = parameters.self_signed(&authority_key).unwrap();
         let issuer = rcgen::Issuer::new(parameters, authority_key);
         let key = rcgen::KeyPair::generate().unwrap();
-        let parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut parameters);
         let certificate = parameters.signed_by(&key, &issuer).unwrap();
         let chain = vec![certificate.der().clone(), authority.der().clone()];
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());

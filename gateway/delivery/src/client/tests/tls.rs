@@ -15,7 +15,7 @@ use crate::{
 };
 
 const MAIL: &str = "C~ MAIL\nS: 250 ok\nC~ RCPT\nS: 250 ok\nC: DATA\nS: 354 go on\nCONTENT\nS: 250 ok";
-const HELLO: &str = "S: 220 mx.test\nC~ EHLO\nS: 250-mx.test\nS: 250 STARTTLS\nC: STARTTLS";
+pub(super) const HELLO: &str = "S: 220 mx.test\nC~ EHLO\nS: 250-mx.test\nS: 250 STARTTLS\nC: STARTTLS";
 
 /// STARTTLS that goes well; the server forgets its capabilities (RFC 3207 4.2) and so must the client.
 fn secured() -> String {
@@ -35,7 +35,7 @@ fn verified(name: &str) -> TlsDemand {
 }
 
 /// A client that trusts the identity's authority.
-fn trusting(identity: &Identity) -> (Client, tempfile::NamedTempFile) {
+pub(super) fn trusting(identity: &Identity) -> (Client, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), identity.authority.pem()).unwrap();
     let roots = Some(file.path().to_owned());
@@ -124,7 +124,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
     assert_eq!(failure.outcome, Outcome::TemporaryTls);
 }
 
-fn record(usage: u8, selector: u8, matching: u8, certificate: &CertificateDer<'_>) -> TlsaRecord {
+pub(super) fn record(usage: u8, selector: u8, matching: u8, certificate: &CertificateDer<'_>) -> TlsaRecord {
     use x509_parser::prelude::{FromDer, X509Certificate};
     let selected = match selector {
         0 => certificate.to_vec(),
@@ -196,8 +196,42 @@ async fn rfc_8689_4_2_1_requiretls_is_passed_on_to_a_server_that_is_known_and_of
         .replace("C~ MAIL", "C: MAIL FROM:<ann@example.org> REQUIRETLS");
     let server = Rude::with_identity(&[&script], identity).await;
     let options = EnvelopeOptions { require_tls: true, ..EnvelopeOptions::default() };
-    let mut session = Session::open(&hop(server.address).requiring_tls(), &trusting).await.unwrap();
+    let mut session = Session::open(&hop(server.address).requiring_tls().unwrap(), &trusting).await.unwrap();
     let sent = send_with(&mut session, &["bob@example.net"], &options, 0, |accepted| vec![true; accepted.len()]).await;
+    assert_eq!(all_told(&sent), ["delivered 2.0.0 remote"]);
+    drop(session);
+    server.done().await;
+}
+
+#[tokio::test]
+async fn rfc_8689_2_a_host_whose_name_nothing_proves_is_told_nothing_that_requires_tls() {
+    let identity = Arc::new(Identity::new("mx.test"));
+    let (trusting, _file) = trusting(&identity);
+    let script = format!("{HELLO}\nS: 220 go\nTLS\nC~ EHLO\nS: 250-mx.test\nS: 250 REQUIRETLS\n");
+    let bounce = format!("{script}{MAIL}").replace("C~ MAIL", "C: MAIL FROM:<>");
+    let server = Rude::with_identity(&[&script, &bounce], identity).await;
+    let unproven = Hop { name_is_sure: false, ..demanding(server.address, verified("mx.test")) };
+    assert!(unproven.clone().requiring_tls().is_none());
+    let options = EnvelopeOptions { require_tls: true, ..EnvelopeOptions::default() };
+    let mut session = Session::open(&unproven, &trusting).await.unwrap();
+    let sent = send_with(&mut session, &["bob@example.net"], &options, 0, |accepted| vec![true; accepted.len()]).await;
+    assert_eq!(all_told(&sent), ["permanent 5.7.30"]);
+    drop(session);
+    // A bounce of such mail goes all the same, without the word (section 5).
+    let mut session = Session::open(&unproven, &trusting).await.unwrap();
+    let recipients = recipients(&["bob@example.net"]);
+    let recipients: Vec<_> = recipients.iter().collect();
+    let envelope = Envelope {
+        sender: &ReversePath::Null,
+        recipients: &recipients,
+        options: &options,
+        size_bytes: 0,
+        eight_bit: false,
+        utf8_header: false,
+        now: UnixMillis::new(0),
+    };
+    let mut content = Bytes::from_static(MESSAGE.as_bytes());
+    let sent = session.send(&envelope, &mut content, async |accepted: Vec<usize>| vec![true; accepted.len()]).await;
     assert_eq!(all_told(&sent), ["delivered 2.0.0 remote"]);
     drop(session);
     server.done().await;

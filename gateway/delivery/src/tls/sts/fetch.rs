@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use super::grammar::{POLICY_OCTETS_MAX, StsPolicy};
 use crate::{
     dns::Dns,
-    route::TlsDemand,
+    route::{Reach, TlsDemand},
     tls::{TlsClient, tls_error},
 };
 
@@ -35,12 +35,7 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// Fetches the policy of a domain; otherwise says why there is none. `may_reach` keeps a stranger's DNS from
     /// pointing us into our own networks.
-    pub(super) async fn fetch(
-        &self,
-        dns: &Dns,
-        domain: &str,
-        may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
-    ) -> Result<StsPolicy, Trouble> {
+    pub(super) async fn fetch(&self, dns: &Dns, domain: &str, may_reach: &Reach) -> Result<StsPolicy, Trouble> {
         let host = format!("mta-sts.{domain}");
         let fetching = async {
             let addresses = dns.addresses(&host).await.map_err(|error| not_had(error.to_string()))?;
@@ -56,7 +51,7 @@ impl Fetcher {
         &self,
         host: &str,
         addresses: Vec<IpAddr>,
-        may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
+        may_reach: &Reach,
     ) -> Result<TlsStream<TcpStream>, Trouble> {
         let mut failure = format!("{host} has no address that may be connected to");
         let each = self.timeout / u32::try_from(ADDRESSES_MAX + 1).unwrap_or(1);
@@ -88,7 +83,7 @@ impl Fetcher {
 }
 
 /// How fetching failed, as TLS reports name it, and why.
-pub(crate) type Trouble = (TlsResult, String);
+pub(super) type Trouble = (TlsResult, String);
 
 fn not_had(why: String) -> Trouble {
     (TlsResult::StsPolicyFetchError, why)

@@ -7,21 +7,29 @@ mod directory;
 mod fetch;
 pub mod grammar;
 mod memory;
+mod refetch;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use quick_cache::sync::Cache;
 use securanet_gateway::clock;
 use tokio::time::Instant;
 
 pub use directory::DirectoryMemory;
-use fetch::{Fetcher, Trouble};
+use fetch::Fetcher;
 pub use grammar::{Mode, StsPolicy};
 pub use memory::{PolicyMemory, ProcessMemory, Remembered};
+use refetch::Refetches;
 
-use crate::{dns::Dns, settings::SettingsError, tls::TlsClient};
+use crate::{
+    dns::Dns,
+    route::Reach,
+    settings::SettingsError,
+    tls::TlsClient,
+    tls_report::{Subject, failure},
+};
 
 /// RFC 8461 3.3 suggests a minute for a fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,21 +39,27 @@ const FAILURES_MAX: usize = 10_000;
 /// Finds the policies of domains. Cheap to clone.
 #[derive(Clone)]
 pub struct Sts {
-    inner: Arc<Inner>,
+    policies: Arc<Policies>,
+    refetches: Arc<Refetches>,
 }
 
-/// What was found of a domain's policy.
-#[derive(Default)]
-pub(crate) struct Found {
-    pub(crate) policy: Option<StsPolicy>,
-    pub(crate) trouble: Option<Trouble>,
-}
-
-struct Inner {
+/// Policies that are kept, and how to have others.
+struct Policies {
     fetcher: Fetcher,
     memory: Arc<dyn PolicyMemory>,
     /// Until when the policy of a domain is not fetched again.
     failed: Cache<String, Instant>,
+}
+
+/// A policy that is to be fetched.
+struct Wanted {
+    dns: Dns,
+    domain: String,
+    /// As its record announces it.
+    id: String,
+    reach: Reach,
+    /// Where a failure is counted.
+    subject: Option<Subject>,
 }
 
 impl Sts {
@@ -64,28 +78,33 @@ impl Sts {
         timeout: Duration,
     ) -> Result<Self, SettingsError> {
         let fetcher = Fetcher { tls: Arc::new(TlsClient::new(roots)?), port, timeout };
-        Ok(Self { inner: Arc::new(Inner { fetcher, memory, failed: Cache::new(FAILURES_MAX) }) })
+        let policies = Arc::new(Policies { fetcher, memory, failed: Cache::new(FAILURES_MAX) });
+        Ok(Self { policies, refetches: Arc::default() })
     }
 
-    /// The policy that holds for a domain now (RFC 8461 5.1), and what was wrong with fetching it.
-    pub(crate) async fn find(&self, dns: &Dns, domain: &str, may_reach: &(dyn Fn(IpAddr) -> bool + Sync)) -> Found {
+    /// The policy that holds for a domain now (RFC 8461 5.1). One that is known holds at once, and a newer one is fetched
+    /// beside the mail (3.3); only where none is known the mail waits for it. Failures to fetch are counted on `subject`.
+    pub(crate) async fn find(
+        &self,
+        dns: &Dns,
+        domain: &str,
+        reach: &Reach,
+        subject: Option<Subject>,
+    ) -> Option<StsPolicy> {
         let now = clock::now();
-        let known = self.inner.memory.get(domain).await.filter(|known| known.lives(now));
-        let kept = |known: Option<Remembered>, trouble| Found { policy: known.map(|known| known.policy), trouble };
-        let Some(id) = self.announced(dns, domain).await else { return kept(known, None) };
-        let is_fresh = |known: &Remembered| known.id == id && !known.is_half_over(now);
-        if known.as_ref().is_some_and(is_fresh) {
-            return kept(known, None);
+        let known = self.policies.memory.get(domain).await.filter(|known| known.lives(now));
+        let Some(id) = self.announced(dns, domain).await else { return known.map(|known| known.policy) };
+        if known.as_ref().is_some_and(|known| known.id == id && !known.is_half_over(now))
+            || self.policies.has_failed(domain)
+        {
+            return known.map(|known| known.policy);
         }
-        match self.fetch(dns, domain, may_reach).await {
-            Ok(Some(policy)) => {
-                let remembered = Remembered { id, policy: policy.clone(), fetched: now };
-                self.inner.memory.put(domain, remembered).await;
-                Found { policy: Some(policy), trouble: None }
-            }
-            Ok(None) => kept(known, None),
-            Err(trouble) => kept(known, Some(trouble)),
-        }
+        let (dns, reach) = (dns.clone(), reach.clone());
+        let wanted = Wanted { dns, domain: domain.to_owned(), id, reach, subject };
+        let Some(known) = known else { return self.policies.fetch(wanted).await };
+        let policies = self.policies.clone();
+        self.refetches.begin(domain, async move { drop(policies.fetch(wanted).await) });
+        Some(known.policy)
     }
 
     async fn announced(&self, dns: &Dns, domain: &str) -> Option<String> {
@@ -97,23 +116,30 @@ impl Sts {
             }
         }
     }
+}
 
-    /// Fetches a policy; none where that failed a moment ago.
-    async fn fetch(
-        &self,
-        dns: &Dns,
-        domain: &str,
-        may_reach: &(dyn Fn(IpAddr) -> bool + Sync),
-    ) -> Result<Option<StsPolicy>, Trouble> {
-        if self.inner.failed.get(domain).is_some_and(|until| until > Instant::now()) {
-            return Ok(None);
-        }
-        match self.inner.fetcher.fetch(dns, domain, may_reach).await {
-            Ok(policy) => Ok(Some(policy)),
-            Err(trouble) => {
-                tracing::info!(domain, why = trouble.1, "MTA-STS policy cannot be fetched");
-                self.inner.failed.insert(domain.to_owned(), Instant::now() + memory::FETCH_PAUSE);
-                Err(trouble)
+impl Policies {
+    /// Whether fetching failed a moment ago.
+    fn has_failed(&self, domain: &str) -> bool {
+        self.failed.get(domain).is_some_and(|until| until > Instant::now())
+    }
+
+    /// Fetches a policy and keeps it; its deadline is the fetcher's and the memory's.
+    async fn fetch(&self, wanted: Wanted) -> Option<StsPolicy> {
+        let Wanted { dns, domain, id, reach, subject } = wanted;
+        let fetched = clock::now();
+        match self.fetcher.fetch(&dns, &domain, &reach).await {
+            Ok(policy) => {
+                self.memory.put(&domain, Remembered { id, policy: policy.clone(), fetched }).await;
+                Some(policy)
+            }
+            Err((result, why)) => {
+                tracing::info!(domain, why, "MTA-STS policy cannot be fetched");
+                if let Some(subject) = subject {
+                    subject.failed(failure(result, "", (None, None), &why));
+                }
+                self.failed.insert(domain, Instant::now() + memory::FETCH_PAUSE);
+                None
             }
         }
     }

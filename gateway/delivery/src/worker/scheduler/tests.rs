@@ -207,7 +207,7 @@ fn a_claim_follows_its_letter_to_another_destination() {
     let mut scheduler = Plain::new(limits());
     let (from, to) = (name("a.example"), name("route:relay"));
     assert_eq!(scheduler.claim(now, &from, 5, false), 5);
-    scheduler.reclaim(now, "a.example", (&from, &to), 5);
+    scheduler.reclaim(now, Some("a.example"), (&from, &to), 5);
     assert_eq!(scheduler.in_hand(), 5);
     let known = scheduler.known_as("a.example");
     assert_eq!(known, to, "the next claims are counted where the letters are");

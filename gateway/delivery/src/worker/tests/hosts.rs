@@ -42,6 +42,71 @@ async fn rfc_8689_mail_that_must_have_tls_says_nothing_of_other_mail_for_a_host_
     fixture.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn rfc_8460_3_a_tls_report_alone_is_sent_whatever_its_destination_demands() {
+    let fixture = Fixture::new(World::new(|_| Act::Strict));
+    let (plain, report) = (Origin::Account(AccountId::new(7)), Origin::TlsReport);
+    let accept = async |origin: &Origin, to: &str| {
+        let options = EnvelopeOptions::default();
+        accept_from(&fixture.store, origin.clone(), ReversePath::Null, &[to], options).await
+    };
+    // Other mail before it, with it and after it: neither learns of the other, nor uses its connection.
+    let before = accept(&plain, "a@one.example").await;
+    sleep(Duration::from_secs(1)).await;
+    let mut reports = Vec::new();
+    let mut others = vec![before];
+    for _ in 0..3 {
+        reports.push(accept(&report, "tls@one.example").await);
+        others.push(accept(&plain, "b@one.example").await);
+        others.push(accept(&Origin::Report, "c@one.example").await);
+        sleep(Duration::from_millis(100)).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    for item in reports {
+        assert_eq!(outcomes(&fixture.item(item).await), [Outcome::Delivered { notifies: false }]);
+    }
+    for item in others {
+        assert_eq!(outcomes(&fixture.item(item).await), [Outcome::TemporaryTls]);
+    }
+    let taken: Vec<String> = fixture.world.taken().into_iter().flatten().collect();
+    assert_eq!(taken, ["tls@one.example"; 3]);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_elsewhere_gets_the_bounce_by_the_queue_and_it_requires_tls_as_the_message_did() {
+    for require_tls in [false, true] {
+        let fixture = Fixture::new(World::new(|at| if at == "one.example" { Act::Refuse } else { Act::Take }));
+        let stranger = ReversePath::Address(Address::parse("eve@elsewhere.example").unwrap());
+        let options = EnvelopeOptions { require_tls, ..EnvelopeOptions::default() };
+        let item = accept_with(&fixture.store, stranger, &["a@one.example"], options).await;
+        fixture.ended(item).await;
+        let bounce = fixture.ended(item + 1).await;
+        assert_eq!(bounce.options.require_tls, require_tls, "RFC 8689 5");
+        assert_eq!(fixture.world.taken(), [vec!["eve@elsewhere.example"]]);
+        assert_eq!(fixture.bounces().await, 0);
+        fixture.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc_8689_2_what_requires_tls_comes_back_from_a_destination_whose_hosts_nothing_proves() {
+    let fixture = Fixture::new(World::new(|_| Act::Unproven));
+    let demanding = EnvelopeOptions { require_tls: true, ..EnvelopeOptions::default() };
+    let refused = accept_with(&fixture.store, ann(), &["a@one.example"], demanding.clone()).await;
+    let plain = fixture.accept(ann(), &["b@one.example"]).await;
+    // A bounce of such mail is not lost for it (section 5).
+    let bounce = accept_from(&fixture.store, Origin::Report, ReversePath::Null, &["c@one.example"], demanding).await;
+    sleep(Duration::from_secs(1)).await;
+    let view = fixture.item(refused).await;
+    assert_eq!(outcomes(&view), [Outcome::Permanent]);
+    assert_eq!(view.recipients[0].history[0].status, (5, 7, 10));
+    for item in [plain, bounce] {
+        assert_eq!(outcomes(&fixture.item(item).await), [Outcome::Delivered { notifies: false }]);
+    }
+    fixture.stop().await;
+}
+
 /// How a message for `to` ends where the destination has two hosts.
 async fn with_two_hosts(content: Option<&'static str>, to: &str, first: Act, second: Act) -> (Fixture, ItemView) {
     let hosts = move |at: &str| match at {

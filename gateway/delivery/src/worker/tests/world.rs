@@ -55,6 +55,10 @@ pub(super) enum Act {
     Ascii,
     /// Takes it without TLS, which it does not offer.
     NoTls,
+    /// Demands TLS by its own policy, which its host cannot do.
+    Strict,
+    /// A host that only the DNS names; it takes everything.
+    Unproven,
     /// Has these hosts, in this order.
     Hosts(&'static [&'static str]),
     /// Where its hosts are is known after so long; they take everything.
@@ -130,7 +134,9 @@ impl World {
                 sleep(Duration::from_secs(300)).await;
                 Err(OpenFailure::of_test(&hop.name, Stage::Greeting, "no word for 300 s"))
             }
-            Act::NoTls if hop.tls.is_demanded() => Err(OpenFailure::of_test(&hop.name, Stage::StartTls, "not offered")),
+            Act::NoTls | Act::Strict if hop.tls.is_demanded() => {
+                Err(OpenFailure::of_test(&hop.name, Stage::StartTls, "not offered"))
+            }
             act => Ok(act),
         }
     }
@@ -155,8 +161,9 @@ impl Wire for World {
             }
             let hop = |name: &str| Hop {
                 name: name.to_owned(),
+                name_is_sure: self.of(name) != Act::Unproven,
                 addresses: vec!["192.0.2.1:25".parse().unwrap()],
-                tls: TlsDemand::Opportunistic,
+                tls: if self.of(name) == Act::Strict { TlsDemand::Encrypted } else { TlsDemand::Opportunistic },
                 implicit_tls: false,
                 auth: None,
                 route: None,
@@ -169,6 +176,18 @@ impl Wire for World {
                 Act::Hosts(names) => names.iter().map(|name| hop(name)).collect(),
                 _ => vec![hop(destination)],
             })
+        })
+    }
+
+    fn route_for_tls_report<'a>(
+        &'a self,
+        domain: &'a str,
+        fresh: bool,
+    ) -> BoxFuture<'a, Result<Vec<Hop>, RouteFailure>> {
+        Box::pin(async move {
+            let mut hops = self.route(domain, fresh).await?;
+            hops.iter_mut().for_each(|hop| hop.tls = TlsDemand::Opportunistic);
+            Ok(hops)
         })
     }
 

@@ -98,6 +98,10 @@ pub(crate) async fn list(
 async fn resolve(api: &Api, address: &Address) -> Result<Vec<LocalRecipient>, ApiError> {
     match api.client.ask_directory(DirectoryQuery::Resolve(address.clone())).await? {
         DirectoryAnswer::Resolution(Resolution::Local(found)) => Ok(found.accounts),
+        DirectoryAnswer::Resolution(Resolution::TooMany(at)) => {
+            Err(ApiError::not_found(format!("mailbox of {address}: it leads to too many, at {at}"))
+                .remedy("look at where its members' domains have a catch-all, and name one account"))
+        }
         DirectoryAnswer::Resolution(_) => Err(ApiError::not_found(format!("mailbox of {address}"))
             .remedy("name an address of an active account, an alias or a list here")),
         other => Err(ApiError::out_of_turn(other)),

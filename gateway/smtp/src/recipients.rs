@@ -10,6 +10,7 @@
 //! | a rewritten sender, for mail that is no bounce | 550 5.7.1 |
 //! | suspended | 550 5.2.1 |
 //! | account or domain full | 452 4.2.2 or 552 5.2.2, policy `smtp.over_quota_reply` |
+//! | it leads to more than one message can go to, or too deep | 451 4.3.5 |
 //! | the store does not answer | 451 4.3.0 |
 //!
 //! `postmaster` (with or without a domain) and `abuse` are accepted whatever the directory says of them; when nobody
@@ -141,6 +142,7 @@ impl Recipients {
             Resolution::Unknown | Resolution::Suspended if role => return self.postmaster(&mail.sender).await,
             Resolution::Unknown => return Ok(Err(Reply::new(550, (1, 1), "no such mailbox here"))),
             Resolution::Suspended => return Ok(Err(Reply::new(550, (2, 1), "mailbox is disabled"))),
+            Resolution::TooMany(at) => return Ok(Err(too_many_places(&address.to_string(), at))),
             Resolution::Local(found) => found.clone(),
         };
         if let ([account], false) = (found.accounts.as_slice(), role)
@@ -248,6 +250,7 @@ impl Recipients {
     async fn postmaster(&self, sender: &ReversePath) -> Result<Result<Accepted, Reply>, StoreError> {
         match self.ask(DirectoryQuery::ResolvePostmaster).await? {
             Resolution::Local(found) => self.local(found, true, sender, false).await.map(Ok),
+            Resolution::TooMany(at) => Ok(Err(too_many_places("postmaster", &at))),
             other => {
                 tracing::error!(?other, "nobody gets postmaster's mail: create an account or alias postmaster");
                 Ok(Err(Reply::new(451, (3, 5), "nobody is postmaster here yet")))
@@ -322,6 +325,17 @@ fn outside(address: &Address, submitter: Option<&Submitter>) -> Result<Accepted,
         Some(Who::Device { .. }) => return Err(Reply::new(550, (7, 1), "devices here may not send to that domain")),
     }
     Ok(Accepted::Outside { destination: address.domain().as_str().to_owned() })
+}
+
+/// Rather no mail at all than some members who get none: what is wrong is ours to put right.
+fn too_many_places(recipient: &str, at: &Address) -> Reply {
+    tracing::error!(
+        recipient,
+        %at,
+        "mail is refused for a time: the recipient leads to more members than mail can be put to at once, or too deep; \
+         see what members of the address named here lead to, and the catch-alls of their domains"
+    );
+    Reply::new(451, (3, 5), "this address leads to too many recipients: its administrator has been told, try later")
 }
 
 fn no_relay() -> Reply {

@@ -561,6 +561,10 @@ pub enum Resolution {
     /// Accounts and addresses outside, at least one, together at most [`crate::limits::GROUP_MEMBERS_MAX`]. A
     /// list's suspended members are left out.
     Local(Destinations),
+    /// 451 4.3.5: more than that, or deeper than [`crate::limits::ALIAS_DEPTH_MAX`], at this list, alias or account on
+    /// the way. Nobody gets the mail until that is put right. It happens where members of a list were outside, and
+    /// their domain has become ours and has a catch-all that leads to many.
+    TooMany(Address),
 }
 
 /// The cluster's fixed facts. No `Debug`: it holds keys.

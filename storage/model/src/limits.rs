@@ -20,7 +20,8 @@ pub const RECIPIENTS_MAX: usize = 1000;
 pub const MAILBOXES_MAX: usize = 10_000;
 /// Distinct keywords on one message.
 pub const KEYWORDS_PER_MESSAGE_MAX: usize = 64;
-/// Members that one distribution list may resolve to, nested lists and what its members forward to included.
+/// Members that one distribution list may resolve to, nested lists and what its members forward to included; an alias
+/// on the way to a member counts for nothing. So many places, too, may an account's forwarding lead to.
 pub const GROUP_MEMBERS_MAX: usize = 10_000;
 /// How deep distribution lists, aliases and forwardings may point at each other.
 pub const ALIAS_DEPTH_MAX: usize = 16;

@@ -160,6 +160,10 @@ async fn find(core: &Core, sender: &ReversePath, queued: UnixMillis) -> Result<S
     match core.client.ask_directory(DirectoryQuery::Resolve(address.clone())).await? {
         DirectoryAnswer::Resolution(Resolution::Local(found)) => Ok(Sender::Ours(found)),
         DirectoryAnswer::Resolution(Resolution::Foreign) => Ok(Sender::Elsewhere(address.clone())),
+        DirectoryAnswer::Resolution(Resolution::TooMany(at)) => {
+            tracing::error!(sender = %address, %at, "a sender leads to too many to be told");
+            Ok(Sender::Gone)
+        }
         DirectoryAnswer::Resolution(_) => Ok(Sender::Gone),
         other => Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
     }

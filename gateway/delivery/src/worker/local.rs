@@ -145,9 +145,11 @@ impl Delivery<'_> {
             Resolution::Unknown | Resolution::Suspended if is_role => {
                 match self.resolve(DirectoryQuery::ResolvePostmaster).await? {
                     Resolution::Local(found) => found,
+                    Resolution::TooMany(at) => return Ok(Err(too_many(address, &at))),
                     _ => return Ok(Err(letter::not_tried(OUR_FAULT_SECONDS, "nobody is postmaster here"))),
                 }
             }
+            Resolution::TooMany(at) => return Ok(Err(too_many(address, &at))),
             Resolution::Unknown => return Ok(Err(refused((5, 1, 1), "there is no such mailbox here any more"))),
             Resolution::Suspended => return Ok(Err(refused((5, 2, 1), "the mailbox was disabled"))),
             Resolution::Foreign => return Ok(Err(refused((5, 1, 2), "the domain is not served here any more"))),
@@ -291,6 +293,12 @@ fn delivered() -> Verdict {
 
 fn refused(status: (u8, u16, u16), why: &str) -> Verdict {
     ours(Outcome::Permanent, status, why)
+}
+
+/// Tried again for as long as mail is: somebody may put it right.
+fn too_many(address: &Address, at: &Address) -> Verdict {
+    tracing::error!(%address, %at, "leads to more than mail can be put to at once: see what members and catch-alls there lead to");
+    ours(Outcome::TemporaryAnswer, (4, 3, 5), format!("{address} leads to too many recipients, at {at}"))
 }
 
 pub(super) fn out_of_turn(what: &impl std::fmt::Debug) -> StoreError {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use securanet_gateway::model::{
-    AccountId, DomainId, StoreError, TenantId,
+    AccountId, Address, DomainId, StoreError, TenantId,
     account::QuotaUsage,
     directory::{Quota, Resolution},
     request::DomainUsage,
@@ -54,6 +54,19 @@ async fn rfc_5321_4_5_1_postmaster_and_abuse_are_always_there() {
     check(&mut server, "<postmaster@elsewhere.example>", "550 5.7.1 *").await;
     server.store.script().postmaster = None;
     check(&mut server, "<postmaster>", "451 4.3.5 *").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_250_for_members_who_would_get_nothing() {
+    let mut server = Server::smtp();
+    let at = Address::parse("inner@example.org").unwrap();
+    let too_many = Resolution::TooMany(at);
+    server.store.script().addresses.insert("huge@example.org".to_owned(), too_many.clone());
+    server.store.script().addresses.insert("postmaster@example.org".to_owned(), too_many.clone());
+    check(&mut server, "<huge@example.org>", "451 4.3.5 this address leads to too many recipients*").await;
+    check(&mut server, "<postmaster@example.org>", "451 4.3.5 *").await;
+    server.store.script().postmaster = Some(too_many);
+    check(&mut server, "<postmaster>", "451 4.3.5 this address leads to too many recipients*").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
 //! Bounds on how aliases, lists and forwardings lead to each other, checked when one of them changes.
 //!
 //! What changed is one address; the check looks down from it (does it lead back to itself, how deep) and up (who
-//! leads to it: their depth and their number of members grow with it). Queries may then walk freely.
+//! leads to it: their depth and their number of members grow with it). Queries may then walk freely, but for catch-alls
+//! on the way ([`super::resolve`]), which are nobody's reference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,13 +41,13 @@ pub(super) fn next(view: &ReadView<'_>, address: &Address, row: AddressRow) -> R
 /// Checks the bounds around an alias, a list or an account's forwarding that was just written.
 pub(super) fn after_change(view: &ReadView<'_>, changed: &Address) -> Result<(), Failure> {
     let below = Below { view, changed, depths: BTreeMap::new() }.depth(changed, ALIAS_DEPTH_MAX)?;
-    let (above, lists_above) = depth_above(view, changed)?;
-    if above + below > ALIAS_DEPTH_MAX {
+    let Above { depth, lists, accounts } = Above::of(view, changed)?;
+    if depth + below > ALIAS_DEPTH_MAX {
         return Err(too_many(LEVELS, ALIAS_DEPTH_MAX));
     }
     let mut checked = 0;
-    for list in std::iter::once(changed).chain(&lists_above) {
-        checked += members(view, list)?;
+    for spreads in std::iter::once(changed).chain(&lists).chain(&accounts) {
+        checked += members(view, spreads)?;
         if checked > MEMBERS_CHECKED_MAX {
             return Err(too_many("members in the lists that this one is on", MEMBERS_CHECKED_MAX));
         }
@@ -84,45 +85,56 @@ impl Below<'_> {
     }
 }
 
-/// How many aliases, lists and forwardings stand above each other over an address, and which lists these are.
-fn depth_above(view: &ReadView<'_>, address: &Address) -> Result<(usize, Vec<Address>), Failure> {
-    let mut depths: BTreeMap<String, usize> = BTreeMap::new();
-    let mut lists_above: BTreeMap<String, Address> = BTreeMap::new();
-    let mut level = vec![address.clone()];
-    let mut depth = 0;
-    // A level deeper than the bound is refused by the caller, so there is no need to look further.
-    while !level.is_empty() && depth <= ALIAS_DEPTH_MAX {
-        let mut next_level = BTreeMap::new();
-        for address in &level {
-            for reference in references::to(view, address)? {
-                let above = match &reference.by {
-                    Referrer::Alias(above) => above.clone(),
-                    Referrer::Member(above) => {
-                        lists_above.insert(above.canonical(), above.clone());
-                        above.clone()
-                    }
-                    Referrer::Forwarding(account) => match accounts::get(view, *account)? {
-                        Some(account) => account.address,
-                        None => continue,
-                    },
-                    Referrer::Owner(_) | Referrer::CatchAll(_) | Referrer::Grant(..) => continue,
-                };
-                depths.insert(above.canonical(), depth + 1);
-                next_level.insert(above.canonical(), above);
-            }
-        }
-        if depths.len() > ABOVE_MAX {
-            return Err(too_many("aliases, lists and forwardings that lead here", ABOVE_MAX));
-        }
-        level = next_level.into_values().collect();
-        depth += 1;
-    }
-    let deepest = depths.values().copied().max().unwrap_or(0);
-    Ok((deepest, lists_above.into_values().collect()))
+/// What leads to an address.
+struct Above {
+    /// How many aliases, lists and forwardings stand above each other over it.
+    depth: usize,
+    lists: Vec<Address>,
+    /// Those who forward.
+    accounts: Vec<Address>,
 }
 
-/// How many members a list names, those of nested lists and what members forward to included; each nested list
-/// counts once.
+impl Above {
+    fn of(view: &ReadView<'_>, address: &Address) -> Result<Self, Failure> {
+        let mut depths: BTreeMap<String, usize> = BTreeMap::new();
+        let (mut lists, mut forwarding) = (BTreeMap::new(), BTreeMap::new());
+        let mut level = vec![address.clone()];
+        let mut depth = 0;
+        // A level deeper than the bound is refused by the caller, so there is no need to look further.
+        while !level.is_empty() && depth <= ALIAS_DEPTH_MAX {
+            let mut next_level = BTreeMap::new();
+            for address in &level {
+                for reference in references::to(view, address)? {
+                    let above = match &reference.by {
+                        Referrer::Alias(above) => above.clone(),
+                        Referrer::Member(above) => {
+                            lists.insert(above.canonical(), above.clone());
+                            above.clone()
+                        }
+                        Referrer::Forwarding(account) => {
+                            let Some(account) = accounts::get(view, *account)? else { continue };
+                            forwarding.insert(account.address.canonical(), account.address.clone());
+                            account.address
+                        }
+                        Referrer::Owner(_) | Referrer::CatchAll(_) | Referrer::Grant(..) => continue,
+                    };
+                    depths.insert(above.canonical(), depth + 1);
+                    next_level.insert(above.canonical(), above);
+                }
+            }
+            if depths.len() > ABOVE_MAX {
+                return Err(too_many("aliases, lists and forwardings that lead here", ABOVE_MAX));
+            }
+            level = next_level.into_values().collect();
+            depth += 1;
+        }
+        let depth = depths.values().copied().max().unwrap_or(0);
+        Ok(Self { depth, lists: lists.into_values().collect(), accounts: forwarding.into_values().collect() })
+    }
+}
+
+/// How many members a list or a forwarding names, those of nested lists and what members forward to included; each
+/// nested list counts once.
 fn members(view: &ReadView<'_>, list: &Address) -> Result<usize, Failure> {
     let mut seen = BTreeSet::new();
     let mut open = vec![list.clone()];

@@ -16,6 +16,12 @@
 //! What leads outside is an [`Onward`]. Who sends it on is the innermost list on the way to it; where there is none,
 //! the last alias or account that leads there. An account that keeps no copy is left out; a suspended one sends
 //! nothing on.
+//!
+//! What an address leads to has bounds: [`GROUP_MEMBERS_MAX`] accounts and addresses outside, [`ALIAS_DEPTH_MAX`]
+//! levels. An alias on the way is no member: ten thousand of them may be on one list. Writing keeps these bounds
+//! ([`super::check`]), but does not look at catch-alls: a member outside whose domain has become ours since leads
+//! where its catch-all leads. Past a bound nothing is left out: the answer says at which address it was
+//! ([`Resolution::TooMany`]), so nobody is told that mail was taken for members who get none.
 
 use std::{collections::BTreeSet, ops::ControlFlow};
 
@@ -33,6 +39,10 @@ use super::{
 };
 use crate::{EngineError, keys::Table, tx::ReadView};
 
+/// Addresses that one answer looks at. Writing allows a list as many edges as it may have members, each to the end of
+/// a chain of aliases; what is more is damage, and must not keep a query going.
+const STEPS_MAX: usize = GROUP_MEMBERS_MAX * (ALIAS_DEPTH_MAX + 1);
+
 /// Local parts that are always accepted for a domain of ours.
 const ALWAYS_ACCEPTED: [&str; 2] = ["postmaster", "abuse"];
 
@@ -40,12 +50,12 @@ const ALWAYS_ACCEPTED: [&str; 2] = ["postmaster", "abuse"];
 pub(super) fn resolve(view: &ReadView<'_>, address: &Address) -> Result<Resolution, EngineError> {
     let Some(domain) = domains::get(view, address.domain())? else { return Ok(Resolution::Foreign) };
     let own = resolve_own(view, &domain, address)?;
-    let accepted = matches!(own, Resolution::Local(_));
-    if accepted || !ALWAYS_ACCEPTED.contains(&address.local_canonical().as_str()) {
+    let nobody = matches!(own, Resolution::Unknown | Resolution::Suspended);
+    if !nobody || !ALWAYS_ACCEPTED.contains(&address.local_canonical().as_str()) {
         return Ok(own);
     }
     match postmaster(view)? {
-        local @ Resolution::Local(_) => Ok(local),
+        found @ (Resolution::Local(_) | Resolution::TooMany(_)) => Ok(found),
         _ => Ok(own),
     }
 }
@@ -54,9 +64,9 @@ pub(super) fn resolve(view: &ReadView<'_>, address: &Address) -> Result<Resoluti
 pub(super) fn postmaster(view: &ReadView<'_>) -> Result<Resolution, EngineError> {
     if let Some(domain) = oldest_domain(view)?
         && let Ok(address) = Address::new(ALWAYS_ACCEPTED[0], domain.name.clone())
-        && let local @ Resolution::Local(_) = resolve_own(view, &domain, &address)?
+        && let found @ (Resolution::Local(_) | Resolution::TooMany(_)) = resolve_own(view, &domain, &address)?
     {
-        return Ok(local);
+        return Ok(found);
     }
     match accounts::oldest_active(view)? {
         Some(account) => Ok(Resolution::Local(vec![recipient(view, account, None, None)?].into())),
@@ -70,9 +80,12 @@ fn resolve_own(view: &ReadView<'_>, domain: &Domain, address: &Address) -> Resul
         found = addresses::find(view, catch_all)?;
     }
     let Some(found) = found else { return Ok(Resolution::Unknown) };
-    let mut walk = Walk::new(view);
-    walk.follow(found, Path::default())?;
-    Ok(walk.resolution())
+    let (mut walk, start) = (Walk::new(view), found.address.clone());
+    match walk.follow(found, Path { at: Some(start), ..Path::default() }) {
+        Ok(()) => Ok(walk.resolution()),
+        Err(Stop::TooMany(at)) => Ok(Resolution::TooMany(at)),
+        Err(Stop::Engine(error)) => Err(error),
+    }
 }
 
 fn oldest_domain(view: &ReadView<'_>) -> Result<Option<Domain>, EngineError> {
@@ -84,10 +97,25 @@ fn oldest_domain(view: &ReadView<'_>) -> Result<Option<Domain>, EngineError> {
     Ok(oldest)
 }
 
+/// Why a walk ended before its end.
+enum Stop {
+    /// Past a bound, with what this address leads to.
+    TooMany(Address),
+    Engine(EngineError),
+}
+
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
 /// How a walk came to an address.
 #[derive(Clone, Default)]
 struct Path {
     depth: usize,
+    /// The list, alias or account that led here; at the beginning, the address itself.
+    at: Option<Address>,
     /// A subaddress that came through aliases.
     folder: Option<String>,
     /// Who sends on from here: the last list, or without one the last alias or account.
@@ -119,10 +147,9 @@ impl<'a> Walk<'a> {
         Self { view, seen: BTreeSet::new(), found: Destinations::default(), suspended: false, steps: 0 }
     }
 
-    /// Follows an address; its own subaddress goes before the one that came through aliases. The bounds hold by
-    /// the checks at writing; they are here so that damaged state cannot keep a query going.
-    fn follow(&mut self, found: Found, path: Path) -> Result<(), EngineError> {
-        if !self.steps_on(path.depth) || !self.seen.insert(found.address.canonical()) {
+    /// Follows an address; its own subaddress goes before the one that came through aliases.
+    fn follow(&mut self, found: Found, path: Path) -> Result<(), Stop> {
+        if !self.is_new(&found.address, &path)? {
             return Ok(());
         }
         let folder = found.folder.clone().or_else(|| path.folder.clone());
@@ -134,12 +161,20 @@ impl<'a> Walk<'a> {
         }
     }
 
-    const fn steps_on(&mut self, depth: usize) -> bool {
+    /// Whether the walk has not been at an address; an error where it has no room for it.
+    fn is_new(&mut self, address: &Address, path: &Path) -> Result<bool, Stop> {
         self.steps += 1;
-        depth <= ALIAS_DEPTH_MAX && self.steps <= GROUP_MEMBERS_MAX + ALIAS_DEPTH_MAX
+        if !self.seen.insert(address.canonical()) {
+            return Ok(false);
+        }
+        let places = self.found.accounts.len() + self.found.onward.len();
+        if path.depth > ALIAS_DEPTH_MAX || self.steps > STEPS_MAX || places >= GROUP_MEMBERS_MAX {
+            return Err(Stop::TooMany(path.at.clone().unwrap_or_else(|| address.clone())));
+        }
+        Ok(true)
     }
 
-    fn account(&mut self, id: AccountId, path: Path) -> Result<(), EngineError> {
+    fn account(&mut self, id: AccountId, path: Path) -> Result<(), Stop> {
         let account = accounts::get(self.view, id)?;
         let account =
             account.ok_or_else(|| EngineError::Inconsistent(format!("account {id} has an address but no row")))?;
@@ -155,26 +190,28 @@ impl<'a> Walk<'a> {
         }
         let Some(forwarding) = forwarding else { return Ok(()) };
         // A list stays the one that sends on: its members' forwardings leave with its mail, and its owner's name.
+        let at = Some(account.address.clone());
         let own = Sender { address: account.address, tenant: account.tenant, group: account.group };
         let by = if path.through_list { path.by.clone() } else { Some(own) };
-        let path = Path { folder: None, by, ..path };
+        let path = Path { folder: None, at, by, ..path };
         self.all(&forwarding.to, &path)
     }
 
-    fn alias(&mut self, found: &Found, path: Path) -> Result<(), EngineError> {
+    fn alias(&mut self, found: &Found, path: Path) -> Result<(), Stop> {
         let Some(alias) = aliases::get(self.view, &found.address)? else { return Ok(()) };
         let by = if path.through_list { path.by.clone() } else { self.sender(&found.address)? };
-        self.all(&[alias.target], &Path { by, ..path })
+        self.all(&[alias.target], &Path { at: Some(alias.address), by, ..path })
     }
 
-    fn list(&mut self, found: &Found, path: Path) -> Result<(), EngineError> {
+    fn list(&mut self, found: &Found, path: Path) -> Result<(), Stop> {
         let Some(list) = lists::get(self.view, &found.address)? else { return Ok(()) };
         let by = self.sender(&found.address)?;
         let list_owner = list.owner.or(path.list_owner);
-        self.all(&list.members, &Path { depth: path.depth, folder: None, by, through_list: true, list_owner })
+        let at = Some(list.address);
+        self.all(&list.members, &Path { depth: path.depth, folder: None, at, by, through_list: true, list_owner })
     }
 
-    fn all(&mut self, targets: &[Address], path: &Path) -> Result<(), EngineError> {
+    fn all(&mut self, targets: &[Address], path: &Path) -> Result<(), Stop> {
         let path = Path { depth: path.depth + 1, ..path.clone() };
         for target in targets {
             if let Some(found) = addresses::find(self.view, target)? {
@@ -182,7 +219,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             match domains::get(self.view, target.domain())? {
-                None => self.send_on(target, &path),
+                None => self.send_on(target, &path)?,
                 // It was outside when it was named; its domain has become ours since.
                 Some(domain) => {
                     let catch_all = domain.catch_all.map(|address| addresses::find(self.view, &address)).transpose()?;
@@ -195,11 +232,11 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn send_on(&mut self, target: &Address, path: &Path) {
-        if !self.steps_on(path.depth) || !self.seen.insert(target.canonical()) {
-            return;
+    fn send_on(&mut self, target: &Address, path: &Path) -> Result<(), Stop> {
+        if !self.is_new(target, path)? {
+            return Ok(());
         }
-        let Some(by) = path.by.clone() else { return };
+        let Some(by) = path.by.clone() else { return Ok(()) };
         self.found.onward.push(Onward {
             address: target.clone(),
             by: by.address,
@@ -208,6 +245,7 @@ impl<'a> Walk<'a> {
             through_list: path.list_owner.is_some(),
             list_owner: path.list_owner.clone(),
         });
+        Ok(())
     }
 
     /// An alias or a list as one that sends on. It has no shard: its address picks one.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod addresses;
+mod bounds;
 mod credentials;
 mod dkim;
 mod forwarding;

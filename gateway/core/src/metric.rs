@@ -15,6 +15,7 @@
 //! | `securanet_login_remembered_total` | counter | logins that the memory of verified credentials answered |
 //! | `securanet_login_delay_seconds` | histogram | slow-down imposed on an attempt |
 //! | `securanet_logins_ended_total` | counter: reason | accounts whose open sessions were ended: `credentials`, `suspended`, `deleted`, `moved` |
+//! | `securanet_senders_replaced_total` | counter | copies for addresses outside whose sender became the postmaster, since a rewritten one (SRS) would have been too long; counted at RCPT, and once more where the mail has waited |
 
 use std::{path::Path, time::Duration};
 
@@ -33,6 +34,7 @@ const LOGIN_HASH_SECONDS: &str = "securanet_login_hash_seconds";
 const LOGIN_REMEMBERED: &str = "securanet_login_remembered_total";
 const LOGIN_DELAY: &str = "securanet_login_delay_seconds";
 const LOGIN_ENDED: &str = "securanet_logins_ended_total";
+const SENDERS_REPLACED: &str = "securanet_senders_replaced_total";
 
 /// Tells the recorder what each metric means; called once, after the recorder is installed.
 pub fn describe() {
@@ -49,6 +51,14 @@ pub fn describe() {
     describe_counter!(LOGIN_REMEMBERED, "logins answered by the memory of verified credentials");
     describe_histogram!(LOGIN_DELAY, Unit::Seconds, "slow-down imposed on a login attempt");
     describe_counter!(LOGIN_ENDED, "accounts whose open sessions were ended because they changed");
+    describe_counter!(
+        SENDERS_REPLACED,
+        "copies sent on whose sender became the postmaster, since SRS had no room for it"
+    );
+}
+
+pub(crate) fn sender_replaced() {
+    counter!(SENDERS_REPLACED).increment(1);
 }
 
 /// Counts one open connection for as long as it lives.

@@ -21,9 +21,11 @@
 //! (RFC 5321 4.5.1), belongs to who can do something about a forwarding that fails, and never leads back to where the
 //! mail could not go. So is a sender at a host without a name.
 //!
-//! Pure: the key and the time are arguments.
+//! Pure but for a counter of senders that were replaced: the key and the time are arguments.
 
 use securanet_model::{Address, DomainName, ReversePath, UnixMillis, directory::Onward};
+
+use crate::metric;
 
 /// Names the key of the hash; what it makes is good for 21 days.
 const KEY_CONTEXT: &str = "securanet-mail 1 sender rewriting";
@@ -74,9 +76,9 @@ impl Srs {
         match sender {
             ReversePath::Null => ReversePath::Null,
             ReversePath::Address(sender) => {
-                self.address(sender, by, now).map_or_else(|| postmaster(by), ReversePath::Address)
+                self.address(sender, by, now).map_or_else(|| replaced(by), ReversePath::Address)
             }
-            ReversePath::Literal(_) => postmaster(by),
+            ReversePath::Literal(_) => replaced(by),
         }
     }
 
@@ -103,10 +105,10 @@ impl Srs {
                 format!("SRS0={}={signed}", self.hash("0", &signed))
             }
         };
-        if local.len() > LOCAL_OCTETS_MAX {
-            return None;
-        }
-        Address::new(&local, by.clone()).ok()
+        let rewritten = Address::new(&local, by.clone()).ok()?;
+        // As it is written: quotes and backslashes count.
+        let written = rewritten.to_string().len() - "@".len() - by.as_str().len();
+        (written <= LOCAL_OCTETS_MAX).then_some(rewritten)
     }
 
     fn second(&self, first: &str, rest: &str) -> String {
@@ -212,7 +214,9 @@ impl<'a> Form<'a> {
     }
 }
 
-fn postmaster(domain: &DomainName) -> ReversePath {
+/// The postmaster in a sender's place.
+fn replaced(domain: &DomainName) -> ReversePath {
+    metric::sender_replaced();
     Address::new(POSTMASTER, domain.clone()).map_or(ReversePath::Null, ReversePath::Address)
 }
 
@@ -355,6 +359,14 @@ mod tests {
         let longest = LOCAL_OCTETS_MAX - "SRS0=hhhhh=tt=remote.example=".len();
         assert!(sent(&of(longest)).starts_with("<SRS0="));
         assert_eq!(sent(&of(longest + 1)), "<postmaster@ours.example>");
+        // It counts as it is written: two quotes, and a backslash before each quote inside.
+        let quoted = |octets: usize| {
+            let local = format!("a \"b{}", "c".repeat(octets - 4));
+            ReversePath::Address(Address::new(&local, DomainName::parse("remote.example").unwrap()).unwrap())
+        };
+        let written = sent(&quoted(longest - 3));
+        assert_eq!(written.split('@').next().unwrap().len(), "<".len() + LOCAL_OCTETS_MAX, "{written}");
+        assert_eq!(sent(&quoted(longest - 2)), "<postmaster@ours.example>");
         let literal = securanet_model::LiteralAddress::new("ann", [192, 0, 2, 1].into()).unwrap();
         assert_eq!(sent(&ReversePath::Literal(literal)), "<postmaster@ours.example>");
         assert_eq!(sent(&ReversePath::Null), "<>", "a bounce makes no other");

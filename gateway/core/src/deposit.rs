@@ -125,6 +125,8 @@ mod tests {
         assert_eq!(hex(key), "087c17f1a4bfbbc33eb1bb197f221ae3");
         let place = Place { item: 2, position: 3 };
         assert_eq!(hex(waiting_key(GroupId::new(1), place, AccountId::new(4))), "e01b3c33b69d37b0af380b093182e920");
+        let texts = ["by@a.example", "x@b.example"];
+        assert_eq!(hex(onward_key(GroupId::new(1), place, texts.into_iter())), "f41e39663e526d4976be9fa670c6905a");
     }
 
     #[test]
@@ -136,6 +138,29 @@ mod tests {
         for other in [key(2, 2, 3, 4), key(1, 3, 3, 4), key(1, 2, 4, 4), key(1, 2, 3, 5)] {
             assert_ne!(first, other);
         }
+    }
+
+    #[test]
+    fn what_is_sent_on_from_the_queue_is_known_by_its_place_and_by_who_sends_it_to_whom() {
+        let key = |group, item, position, texts: &[&str]| {
+            onward_key(GroupId::new(group), Place { item, position }, texts.iter().copied())
+        };
+        let first = key(1, 2, 3, &["by@a.example", "x@b.example"]);
+        assert_eq!(first, key(1, 2, 3, &["by@a.example", "x@b.example"]));
+        for other in [
+            key(2, 2, 3, &["by@a.example", "x@b.example"]),
+            key(1, 3, 3, &["by@a.example", "x@b.example"]),
+            key(1, 2, 4, &["by@a.example", "x@b.example"]),
+            key(1, 2, 3, &["other@a.example", "x@b.example"]),
+            key(1, 2, 3, &["by@a.example", "y@b.example"]),
+            key(1, 2, 3, &["by@a.example", "x@b.example", "y@b.example"]),
+            key(1, 2, 3, &["by@a.examplex@b.example"]),
+            key(1, 2, 3, &["by@a.examplex", "@b.example"]),
+        ] {
+            assert_ne!(first, other);
+        }
+        // Of the same place, what goes into a mailbox is something else.
+        assert_ne!(key(1, 2, 3, &[]), waiting_key(GroupId::new(1), Place { item: 2, position: 3 }, AccountId::new(0)));
     }
 
     #[test]

@@ -190,6 +190,7 @@ const fn outcome_text(outcome: Outcome) -> &'static str {
         Outcome::NoSuchDomain => "no such domain",
         Outcome::NotTried { .. } => "not tried",
         Outcome::Uncertain => "uncertain",
+        Outcome::Expanded => "sent on",
     }
 }
 

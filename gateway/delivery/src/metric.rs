@@ -5,7 +5,7 @@
 //! | `securanet_outbound_recipients` | gauge: group, state | recipients in a group's queue: `waiting`, `taken`, `held` |
 //! | `securanet_outbound_oldest_seconds` | gauge: group | age of the oldest item without an end |
 //! | `securanet_outbound_in_memory` | gauge | recipients that this worker has |
-//! | `securanet_outbound_attempts_total` | counter: outcome | attempts settled: `delivered`, `answer_4xx`, `connection`, `dns`, `tls`, `permanent`, `no_such_domain`, `not_tried`, `uncertain` |
+//! | `securanet_outbound_attempts_total` | counter: outcome | attempts settled: `delivered`, `answer_4xx`, `connection`, `dns`, `tls`, `permanent`, `no_such_domain`, `not_tried`, `uncertain`, `expanded` (an address of ours has sent it on to several) |
 //! | `securanet_outbound_attempt_seconds` | histogram | how long an attempt took |
 //! | `securanet_outbound_uncertain_total` | counter | attempts that may have been delivered without our knowing |
 //! | `securanet_outbound_tls_total` | counter: tls | attempts by TLS version, `none` without |
@@ -106,6 +106,7 @@ pub(crate) const fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::NoSuchDomain => "no_such_domain",
         Outcome::NotTried { .. } => "not_tried",
         Outcome::Uncertain => "uncertain",
+        Outcome::Expanded => "expanded",
     }
 }
 

@@ -81,6 +81,11 @@ impl Accepted {
         }
     }
 
+    /// Whether it is one address of the world under another name: not a list, which has its mail when it is given to it.
+    pub(crate) fn leads_to_one_outside(&self) -> bool {
+        self.accounts().is_empty() && matches!(self.onward(), [onward] if !onward.through_list)
+    }
+
     /// Those outside whom it is sent on to.
     pub(crate) fn onward(&self) -> &[SentOn] {
         match self {

@@ -90,6 +90,18 @@ pub enum Notify {
     },
 }
 
+impl Notify {
+    /// The same, but for SUCCESS; whoever asked for nothing else hears nothing.
+    #[must_use]
+    pub const fn without_success(self) -> Self {
+        match self {
+            Self::On { failure: false, delay: false, .. } => Self::Never,
+            Self::On { failure, delay, .. } => Self::On { success: false, failure, delay },
+            Self::Default | Self::Never => self,
+        }
+    }
+}
+
 /// RFC 3461 4.3 RET.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Return {
@@ -188,7 +200,8 @@ impl Default for Schedule {
 pub enum Outcome {
     /// The remote server has it.
     Delivered {
-        /// It takes over the duty to notify (it announced DSN); otherwise a wanted SUCCESS is answered "relayed".
+        /// It takes over the duty to notify (it announced DSN); otherwise a wanted SUCCESS is answered "relayed". Of an
+        /// address of ours: the message went on to one address outside, with that duty (RFC 3461 5.2.7.1).
         notifies: bool,
     },
     /// The remote answered 4xx: counts as a retry.
@@ -211,6 +224,23 @@ pub enum Outcome {
     /// The connection ended after the final dot and before its answer: the remote may have the message (RFC 1047).
     /// Tried again 11 minutes after the dot; from a recipient's second time on it counts as a failure too.
     Uncertain,
+    /// The recipient is an address of ours that has sent it on to several (RFC 3464 2.3.3 "expanded"): of those the
+    /// sender hears failures only.
+    Expanded,
+}
+
+impl Outcome {
+    /// Whether the recipient has the message, or those have it whom its address leads to.
+    #[must_use]
+    pub const fn is_success(self) -> bool {
+        matches!(self, Self::Delivered { .. } | Self::Expanded)
+    }
+
+    /// Whether somebody else tells the sender of the success.
+    #[must_use]
+    pub const fn is_told_elsewhere(self) -> bool {
+        matches!(self, Self::Delivered { notifies: true })
+    }
 }
 
 /// What is known of one attempt, for bounces and the trace.

@@ -102,7 +102,7 @@ fn told(verdict: &Verdict) -> String {
         Verdict::Forbidden => return "forbidden".to_owned(),
     };
     let outcome = match told.outcome {
-        Outcome::Delivered { .. } => "delivered",
+        Outcome::Delivered { .. } | Outcome::Expanded => "delivered",
         Outcome::TemporaryAnswer => "temporary answer",
         Outcome::TemporaryConnection => "temporary connection",
         Outcome::TemporaryTls => "temporary tls",

@@ -16,7 +16,7 @@ pub(super) fn subject(action: Action, original: Option<&str>) -> String {
         Action::Delayed => "Delayed",
         Action::Delivered => "Delivered",
         Action::Relayed => "Handed over",
-        Action::Expanded => "Delivered to the list",
+        Action::Expanded => "Sent on",
     };
     match original.filter(|subject| !subject.is_empty()) {
         Some(subject) => format!("{what}: {subject}"),
@@ -61,7 +61,10 @@ impl<'a, 'r> Words<'a, 'r> {
             Action::Failed => format!("{message} could not be delivered to {whom}. Nothing more will be tried."),
             Action::Delayed => format!("{message} has not been delivered to {whom} yet. {}", self.prospect()),
             Action::Delivered => format!("{message} was delivered to {whom}."),
-            Action::Expanded => format!("{message} was passed on to the members of {whom}."),
+            Action::Expanded => format!(
+                "{message} has reached {whom}, and was sent on from there to others. Of those you will hear only where \
+                 it fails, if you asked for that."
+            ),
             Action::Relayed => format!(
                 "{message} was handed over to the mail server of {whom}. That server sends no confirmation of its \
                  own, so this is the last that we can tell you about it."
@@ -200,5 +203,6 @@ const fn ended(outcome: Outcome) -> &'static str {
         Outcome::NoSuchDomain => "no such domain",
         Outcome::Uncertain => "the connection broke when all was sent",
         Outcome::NotTried { .. } => "not tried, for a reason of our own",
+        Outcome::Expanded => "sent on",
     }
 }

@@ -22,7 +22,7 @@ mod xtext;
 use securanet_gateway::{
     model::{
         Address, ReversePath, StoreError, UnixMillis,
-        outbound::{ItemView, Notice, RecipientView},
+        outbound::{ItemView, Notice, Outcome, RecipientView},
     },
     store::{Content, ContentSink},
 };
@@ -41,11 +41,26 @@ pub enum Action {
     Delivered,
     /// Given to a server that sends no notices.
     Relayed,
-    /// Given to the members of a list.
+    /// Sent on to several whom an address of ours leads to.
     Expanded,
 }
 
 impl Action {
+    /// What a notice tells of a recipient.
+    #[must_use]
+    pub fn of(notice: Notice, recipient: &RecipientView) -> Self {
+        match notice {
+            Notice::Failure => Self::Failed,
+            Notice::Delay => Self::Delayed,
+            Notice::Success if recipient.history.last().is_some_and(|last| last.outcome == Outcome::Expanded) => {
+                Self::Expanded
+            }
+            Notice::Success if recipient.recipient.is_local() => Self::Delivered,
+            // A remote server's mailboxes are not ours to vouch for (RFC 3461 5.2.2).
+            Notice::Success => Self::Relayed,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Failed => "failed",
@@ -134,13 +149,8 @@ impl<'a> Report<'a> {
     ) -> Self {
         let recipients: Vec<&RecipientView> =
             item.recipients.iter().filter(|recipient| positions.contains(&recipient.position)).collect();
-        let action = match notice {
-            Notice::Failure => Action::Failed,
-            Notice::Delay => Action::Delayed,
-            Notice::Success if recipients.iter().all(|recipient| recipient.recipient.is_local()) => Action::Delivered,
-            // A remote server's mailboxes are not ours to vouch for (RFC 3461 5.2.2).
-            Notice::Success => Action::Relayed,
-        };
+        // One report is about recipients of whom the same is told: whoever asks for it has seen to that.
+        let action = recipients.first().map_or(Action::Failed, |recipient| Action::of(notice, recipient));
         Self { item, recipients, action, names, now, retry_until: None, to }
     }
 
@@ -148,13 +158,6 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn retry_until(mut self, until: UnixMillis) -> Self {
         self.retry_until = Some(until);
-        self
-    }
-
-    /// Says that a success was another one than `relayed`.
-    #[must_use]
-    pub fn with_action(mut self, action: Action) -> Self {
-        self.action = action;
         self
     }
 

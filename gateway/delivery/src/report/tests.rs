@@ -12,7 +12,7 @@ use securanet_gateway::{
     store::Content,
 };
 
-use super::{Action, Report, ReportNames, Written};
+use super::{Report, ReportNames, Written};
 use crate::outgoing::harness::{Message as Stored, NARROW, Sink, leaves, mutated};
 
 /// 2025-11-23 08:01:06 UTC.
@@ -307,10 +307,12 @@ async fn a_success_elsewhere_is_relayed() {
         assert!(status.contains(&(name.to_owned(), value.to_owned())), "{status:?}");
     }
     assert_eq!(message.parts[3].content_type().unwrap().subtype(), Some("rfc822-headers"), "RFC 3461 4.3");
-    let names = names();
-    let expanded = Report::new(&item, &[0], Notice::Success, &names, UnixMillis::new(START)).unwrap();
-    let (_, report) = write(&expanded.with_action(Action::Expanded), None).await;
+    let expanded =
+        Attempt { answer_is_remote: false, ..attempt(0, Outcome::Expanded, (2, 0, 0), "sent on to several") };
+    let item = self::item(vec![recipient(0, "team@example.org", vec![expanded])]);
+    let (_, report) = report_on(&item, Notice::Success, ORIGINAL).await;
     assert!(status_fields(&parse(&report))[1].contains(&("Action".to_owned(), "expanded".to_owned())));
+    assert!(report.replace("\r\n", " ").contains("was sent on from there to others."), "{report}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use securanet_gateway::{
         limits::ACCEPTED_OUTBOUND_MAX,
         outbound::{
             Acceptance, EnvelopeOptions, ItemView, Notice, Notify, Origin, Outbound, OutboundCommand,
-            OutboundRecipient, OutboundReply, Outcome, RecipientView, State,
+            OutboundRecipient, OutboundReply, RecipientView, State,
         },
         policy::Scope,
     },
@@ -28,7 +28,7 @@ use securanet_gateway::{
 use super::{Core, queue::Queue};
 use crate::{
     metric,
-    report::{Report, Written},
+    report::{Action, Report, Written},
 };
 
 /// The tenant of reports to strangers, until there are several.
@@ -41,8 +41,8 @@ const PREFIX_FORMAT: u8 = 1;
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Telling {
     notice: Notice,
-    /// A success in mailboxes of ours is another one than with a server that took the message over.
-    local: bool,
+    /// Which is the same for all of them.
+    action: Action,
     positions: Vec<u32>,
     /// Somebody wants to hear it; otherwise only the queue is told.
     aloud: bool,
@@ -84,16 +84,16 @@ fn ends(view: &ItemView) -> Vec<Telling> {
     tellings(&view.sender, notices)
 }
 
-/// By notice, by whether somebody wants to hear it, and successes by where they were.
+/// By what there is to tell, and by whether somebody wants to hear it.
 fn tellings<'a>(sender: &ReversePath, notices: impl Iterator<Item = (Notice, &'a RecipientView)>) -> Vec<Telling> {
     let mut tellings: Vec<Telling> = Vec::new();
     for (notice, recipient) in notices {
         let aloud = *sender != ReversePath::Null && wants(recipient, notice);
-        let local = notice == Notice::Success && recipient.recipient.is_local();
-        let same = |telling: &&mut Telling| (telling.notice, telling.aloud, telling.local) == (notice, aloud, local);
+        let action = Action::of(notice, recipient);
+        let same = |telling: &&mut Telling| (telling.action, telling.aloud) == (action, aloud);
         match tellings.iter_mut().find(same) {
             Some(telling) => telling.positions.push(recipient.position),
-            None => tellings.push(Telling { notice, local, positions: vec![recipient.position], aloud }),
+            None => tellings.push(Telling { notice, action, positions: vec![recipient.position], aloud }),
         }
     }
     tellings
@@ -102,7 +102,7 @@ fn tellings<'a>(sender: &ReversePath, notices: impl Iterator<Item = (Notice, &'a
 /// RFC 3461 4.1 and 5.2: failures and delays unless said otherwise, successes only when asked for, and only where no
 /// other server has taken that duty over.
 fn wants(recipient: &RecipientView, notice: Notice) -> bool {
-    let taken_over = recipient.history.last().is_some_and(|last| last.outcome == Outcome::Delivered { notifies: true });
+    let taken_over = recipient.history.last().is_some_and(|last| last.outcome.is_told_elsewhere());
     match (recipient.recipient.notify, notice) {
         (Notify::Never, _) | (Notify::Default, Notice::Success) => false,
         (Notify::Default, Notice::Failure | Notice::Delay) => true,

@@ -130,8 +130,8 @@ impl Letter {
     }
 
     async fn send(&self, taken: Taken, verdict: Verdict, took_millis: u32) {
-        let is_loud = !matches!(verdict.outcome, Outcome::Delivered { .. })
-            || matches!(taken.recipient.notify, Notify::On { success: true, .. });
+        let is_loud =
+            !verdict.outcome.is_success() || matches!(taken.recipient.notify, Notify::On { success: true, .. });
         let tried = Attempt {
             at: self.core.now(),
             took_millis,

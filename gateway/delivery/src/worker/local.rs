@@ -91,12 +91,19 @@ async fn carry(core: &Core, letter: Letter) {
 }
 
 /// Whom an address leads to.
-struct Found {
+pub(super) struct Found {
     accounts: Vec<LocalRecipient>,
     /// Those outside whom its mail is sent on to.
-    onward: Vec<Onward>,
+    pub(super) onward: Vec<Onward>,
     /// The sender of a full mailbox hears of it: the address leads to one account, and is nobody's duty to have.
     quota: QuotaRule,
+}
+
+impl Found {
+    /// Whether it leads to one place only.
+    pub(super) fn is_one(&self) -> bool {
+        self.accounts.len() + self.onward.len() == 1
+    }
 }
 
 /// The letter's message on its way into accounts.
@@ -119,20 +126,18 @@ impl Delivery<'_> {
         tenants.dedup();
         for tenant in tenants {
             let verdict = self.deliver_to(taken, &found, tenant).await?;
-            if !matches!(verdict.outcome, Outcome::Delivered { .. }) {
+            if !verdict.outcome.is_success() {
                 return Ok(verdict);
             }
         }
         // Last: what goes on does so once, however often a full mailbox is tried.
-        match self.send_on(taken, &found.onward).await? {
+        match self.send_on(taken, &found).await? {
             Sent::Later(verdict) => Ok(verdict),
             Sent::Nowhere if found.accounts.is_empty() => {
                 Ok(refused((5, 4, 6), "the message goes round in circles: the address has sent it on before"))
             }
-            Sent::On if found.accounts.is_empty() => {
-                Ok(ours(Outcome::Delivered { notifies: false }, (2, 0, 0), "sent on"))
-            }
-            Sent::On | Sent::Nowhere => Ok(delivered()),
+            Sent::On => Ok(sent_on(&found)),
+            Sent::Nowhere => Ok(delivered()),
         }
     }
 
@@ -289,6 +294,20 @@ pub(super) fn window_full(group: GroupId) -> Verdict {
 
 fn delivered() -> Verdict {
     ours(Outcome::Delivered { notifies: false }, (2, 0, 0), "put into the mailbox")
+}
+
+/// What is told of a success with those outside whom the address leads to. RFC 3461 5.2.7.1: of one, the next server
+/// tells. 5.2.7.3: a list with an owner has its mail when it is given to the list. 5.2.7.2: any other address that leads
+/// to several has expanded.
+fn sent_on(found: &Found) -> Verdict {
+    let (outcome, what) = if found.onward.iter().all(|to| to.through_list) {
+        (Outcome::Delivered { notifies: false }, "given to the list")
+    } else if found.is_one() {
+        (Outcome::Delivered { notifies: true }, "sent on")
+    } else {
+        (Outcome::Expanded, "sent on to several")
+    };
+    ours(outcome, (2, 0, 0), what)
 }
 
 fn refused(status: (u8, u16, u16), why: &str) -> Verdict {

@@ -1,6 +1,8 @@
 //! What waited in the queue for an address of ours that sends its mail on: it goes into the world now.
 //!
-//! A repeated attempt is taken in once: each message has a key of the recipient's place in the queue.
+//! A repeated attempt is taken in once: each message has a key of the recipient's place in the queue. What the sender
+//! asked to be told of goes with it as when mail is sent on at once: with SUCCESS to one place (RFC 3461 5.2.7.1), without
+//! to several, not at all through a list with an owner.
 
 use securanet_gateway::{
     deposit,
@@ -19,7 +21,7 @@ use securanet_gateway::{
 
 use super::{
     letter::Verdict,
-    local::{Delivery, out_of_turn, window_full},
+    local::{Delivery, Found, out_of_turn, window_full},
 };
 
 /// What became of sending on.
@@ -34,7 +36,8 @@ pub(super) enum Sent {
 
 impl Delivery<'_> {
     /// Sends the message on.
-    pub(super) async fn send_on(&mut self, taken: &Taken, onward: &[Onward]) -> Result<Sent, StoreError> {
+    pub(super) async fn send_on(&mut self, taken: &Taken, found: &Found) -> Result<Sent, StoreError> {
+        let onward = &found.onward;
         if onward.is_empty() {
             return Ok(Sent::Nowhere);
         }
@@ -61,7 +64,8 @@ impl Delivery<'_> {
                 continue;
             }
             for to in to.chunks(RECIPIENTS_MAX) {
-                let outbound = self.outbound(taken, &ingested, &sender, to);
+                let notify = told(taken.recipient.notify, to[0], found.is_one());
+                let outbound = self.outbound(taken, &ingested, (&sender, notify), to);
                 let acceptance = Acceptance { fan_out: Vec::new(), outbound: vec![outbound] };
                 let command = Command::Outbound(OutboundCommand::Accept(Box::new(acceptance)));
                 match self.commit(self.letter.handle.group, command).await? {
@@ -74,19 +78,18 @@ impl Delivery<'_> {
         Ok(sent)
     }
 
-    fn outbound(&self, taken: &Taken, ingested: &Ingested, sender: &ReversePath, to: &[&Onward]) -> Outbound {
+    fn outbound(
+        &self,
+        taken: &Taken,
+        ingested: &Ingested,
+        (sender, notify): (&ReversePath, Notify),
+        to: &[&Onward],
+    ) -> Outbound {
         let view = &self.letter.head.view;
         let texts: Vec<String> = to.iter().map(|to| to.address.canonical()).collect();
         let by = to[0].by.canonical();
         let key_of = std::iter::once(by.as_str()).chain(texts.iter().map(String::as_str));
         let of_sender = !to[0].through_list;
-        // Of success the queue tells itself, once it is taken in here.
-        let notify = match taken.recipient.notify {
-            _ if !of_sender => Notify::Default,
-            Notify::On { failure: false, delay: false, .. } => Notify::Never,
-            Notify::On { failure, delay, .. } => Notify::On { success: false, failure, delay },
-            notify => notify,
-        };
         let recipient = |to: &&Onward| OutboundRecipient {
             address: to.address.clone(),
             destination: to.address.domain().as_str().to_owned(),
@@ -124,5 +127,14 @@ impl Delivery<'_> {
             DirectoryAnswer::Cluster(Some(cluster)) => Ok(Srs::new(&cluster.login_key)),
             other => Err(out_of_turn(&other)),
         }
+    }
+}
+
+/// Of what the sender hears from those whom the address leads to.
+const fn told(asked: Notify, to: &Onward, is_one: bool) -> Notify {
+    match asked {
+        _ if to.through_list => Notify::Default,
+        asked if is_one => asked,
+        asked => asked.without_success(),
     }
 }

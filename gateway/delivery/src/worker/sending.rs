@@ -137,7 +137,7 @@ impl Line {
             verdict => Some(verdict),
         };
         let verdicts: Vec<Option<Verdict>> = sent.verdicts.into_iter().map(&mut of_recipient).collect();
-        let is_taken = |verdict: &Verdict| matches!(verdict.outcome, Outcome::Delivered { .. });
+        let is_taken = |verdict: &Verdict| verdict.outcome.is_success();
         let taken = verdicts.iter().flatten().any(is_taken);
         if taken {
             self.core.scheduler.lock().succeeded(Instant::now(), &self.name);

@@ -3,6 +3,7 @@
 mod hosts;
 mod intending;
 mod local;
+mod onward;
 mod operating;
 mod revival;
 mod store;

@@ -28,9 +28,10 @@ pub(crate) fn waits(envelope: &Envelope, recipient: &Recipient) -> bool {
     is_ours && has_address && (envelope.hold_until.is_some() || is_to_be_told(envelope, recipient))
 }
 
-/// Of what is sent on, the next server tells, or nobody. A null sender is never told anything, and a literal's host is nobody whom a report could be sent to.
+/// Of what is sent on to one address the next server tells (RFC 3461 5.2.7.1); of all else we do. A null sender is never
+/// told anything, and a literal's host is nobody whom a report could be sent to.
 fn is_to_be_told(envelope: &Envelope, recipient: &Recipient) -> bool {
-    recipient.accepted.onward().is_empty()
+    !recipient.accepted.leads_to_one_outside()
         && matches!(envelope.mail.sender, ReversePath::Address(_))
         && matches!(recipient.rcpt.notify, Notify::On { success: true, .. })
 }
@@ -41,6 +42,8 @@ pub(super) fn outlet(envelope: &Envelope) -> Option<Outlet> {
         .recipients
         .iter()
         .find(|recipient| matches!(recipient.accepted, Accepted::Local { .. }) && waits(envelope, recipient))?;
-    let account = first.accepted.accounts().first()?;
-    Some(Outlet { group: account.group, tenant: account.tenant, origin: Origin::Local })
+    let accounts = first.accepted.accounts().iter().map(|account| (account.group, account.tenant));
+    let onward = first.accepted.onward().iter().map(|onward| (onward.group, onward.tenant));
+    let (group, tenant) = accounts.chain(onward).next()?;
+    Some(Outlet { group, tenant, origin: Origin::Local })
 }

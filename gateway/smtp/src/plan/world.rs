@@ -2,8 +2,11 @@
 //!
 //! One [`Outbound`] for each organisation, sender and origin. What the sender asked to be told of (RFC 3461) goes with
 //! it to a recipient outside, and to one that an address of ours leads to alone (5.2.7.1); without SUCCESS to one of
-//! several (5.2.7.2 wants a report for that which nobody needs: the sender hears of failures); not at all through a
-//! list, whose owner gets what comes back (5.2.7.3).
+//! several (5.2.7.2); not at all through a list, whose owner gets what comes back (5.2.7.3). Of the success of these two
+//! we tell ourselves, so their mail waits ([`local`]).
+//!
+//! An address outside gets one copy, and what was asked for it by its own name counts: recipients that lead to one place
+//! go before those that lead to several.
 //!
 //! Mail that has been sent on by an address before, and says so in a Delivered-To field, is not sent on by it again.
 
@@ -54,7 +57,8 @@ impl World {
         let been: HashSet<&str> = been.unwrap_or_default();
         let mut world = Self { abroad: Vec::new(), by_recipient: Vec::new(), looped: Vec::new() };
         let mut met: HashMap<String, usize> = HashMap::new();
-        for recipient in &envelope.recipients {
+        world.by_recipient = vec![Vec::new(); envelope.recipients.len()];
+        for (place, recipient) in in_order(&envelope.recipients) {
             let mut of_recipient = Vec::new();
             let waits = super::waits(envelope, recipient, separate);
             for abroad in led_to(envelope, recipient, outlet.as_ref(), waits) {
@@ -70,7 +74,7 @@ impl World {
                 });
                 of_recipient.push(place);
             }
-            world.by_recipient.push(of_recipient);
+            world.by_recipient[place] = of_recipient;
         }
         world
     }
@@ -78,6 +82,13 @@ impl World {
     pub(super) const fn len(&self) -> usize {
         self.abroad.len()
     }
+}
+
+/// Recipients with their places, those first that were named outside, then those that lead to few.
+fn in_order(recipients: &[Recipient]) -> Vec<(usize, &Recipient)> {
+    let mut ordered: Vec<_> = recipients.iter().enumerate().collect();
+    ordered.sort_by_key(|(_, recipient)| recipient.accepted.accounts().len() + recipient.accepted.onward().len());
+    ordered
 }
 
 /// Where an accepted recipient leads in the queue: into the world, or to its mailboxes later.
@@ -109,8 +120,9 @@ fn led_to(envelope: &Envelope, recipient: &Recipient, outlet: Option<&Outlet>, w
             itself(address, outlet, LOCAL_DESTINATION)
         }
         (Accepted::Local { accounts, onward, .. }, ..) => {
-            let alone = accounts.len() + onward.len() == 1;
-            onward.iter().map(|onward| sent_on(onward, told(recipient.rcpt.notify, alone), original())).collect()
+            let asked = recipient.rcpt.notify;
+            let notify = if accounts.len() + onward.len() == 1 { asked } else { asked.without_success() };
+            onward.iter().map(|onward| sent_on(onward, notify, original())).collect()
         }
         _ => Vec::new(),
     }
@@ -130,15 +142,6 @@ fn sent_on(onward: &SentOn, notify: Notify, original: Option<String>) -> Abroad 
             notify,
             original,
         },
-    }
-}
-
-/// What is asked of the next server where an address leads on to one place, or to several.
-const fn told(notify: Notify, alone: bool) -> Notify {
-    match notify {
-        Notify::On { failure: false, delay: false, .. } if !alone => Notify::Never,
-        Notify::On { failure, delay, .. } if !alone => Notify::On { success: false, failure, delay },
-        notify => notify,
     }
 }
 

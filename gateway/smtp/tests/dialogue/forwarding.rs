@@ -111,7 +111,8 @@ async fn each_sender_and_origin_is_a_message_of_its_own_in_one_acceptance() {
     let shown: Vec<_> =
         acceptance.outbound.iter().map(|outbound| (&outbound.origin, outbound.recipients.len())).collect();
     let by = |text| Origin::Forward(address(text));
-    assert_eq!(shown, [(&by("list@example.org"), 2), (&by("fwd@example.org"), 1)], "an address outside gets one copy");
+    let expected = [(&by("away@example.org"), 1), (&by("list@example.org"), 2)];
+    assert_eq!(shown, expected, "an address outside gets one copy, in the name of who leads there alone");
     let keys: Vec<_> = acceptance.outbound.iter().map(|outbound| outbound.repeat_key.unwrap()).collect();
     assert_ne!(keys[0], keys[1]);
 }
@@ -120,23 +121,56 @@ async fn each_sender_and_origin_is_a_message_of_its_own_in_one_acceptance() {
 async fn rfc_3461_5_2_7_what_the_sender_asked_for_goes_to_one_address_and_through_no_list() {
     let told = |notify, ret, original: Option<&str>| (notify, ret, original.map(str::to_owned));
     let all = Notify::On { success: true, failure: true, delay: false };
+    let failure = Notify::On { success: false, failure: true, delay: false };
     let cases = [
-        ("<away@example.org>", told(all, Some(Return::Full), Some("rfc822;x@y"))),
-        (
-            "<fwd@example.org>",
-            told(Notify::On { success: false, failure: true, delay: false }, Some(Return::Full), Some("rfc822;x@y")),
-        ),
-        ("<list@example.org>", told(Notify::Default, None, None)),
+        ("<away@example.org>", "SUCCESS,FAILURE", told(all, Some(Return::Full), Some("rfc822;x@y"))),
+        ("<fwd@example.org>", "FAILURE", told(failure, Some(Return::Full), Some("rfc822;x@y"))),
+        ("<list@example.org>", "FAILURE", told(Notify::Default, None, None)),
     ];
-    for (to, expected) in cases {
+    for (to, asked, expected) in cases {
         let mut server = server();
-        let to = format!("{to} NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x@y");
+        let to = format!("{to} NOTIFY={asked} ORCPT=rfc822;x@y");
         send(&mut server, "<ann@a.example> RET=FULL ENVID=e", &[&to]).await;
         let outbound = sent(&server);
         let recipient = &outbound.recipients[0];
         assert_eq!((recipient.notify, outbound.options.ret, recipient.original.clone()), expected, "{to}");
         assert_eq!(outbound.options.envelope_id.is_some(), expected.1.is_some());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc_3461_5_2_7_2_of_what_leads_to_several_or_to_a_list_we_tell_ourselves() {
+    let several = Resolution::Local(Destinations {
+        accounts: Vec::new(),
+        onward: vec![onward("two@example.org", "x@remote.example"), onward("two@example.org", "y@remote.example")],
+    });
+    for to in ["fwd@example.org", "list@example.org", "two@example.org"] {
+        let mut server = server();
+        server.store.script().addresses.insert("two@example.org".to_owned(), several.clone());
+        send(&mut server, "<ann@a.example>", &[&format!("<{to}> NOTIFY=SUCCESS")]).await;
+        let outbound = sent(&server);
+        let [recipient] = outbound.recipients.as_slice() else { panic!("{outbound:?}") };
+        assert!(recipient.is_local() && outbound.origin == Origin::Local, "it waits: {outbound:?}");
+        assert_eq!((&recipient.address, outbound.sender.to_string().as_str()), (&address(to), "<ann@a.example>"));
+        assert_eq!(recipient.notify, Notify::On { success: true, failure: false, delay: false });
+        assert!(accepted(&server).1.fan_out.is_empty(), "nothing goes anywhere before");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_an_address_by_its_own_name_counts_whatever_led_to_it_before() {
+    let mut server = Server::submission();
+    prepare(&server);
+    let ehlo = format!("{}C: AUTH PLAIN {}\nS: 235 *\n", crate::auth::EHLO, crate::auth::PLAIN);
+    let rest = "C: MAIL FROM:<ann@example.org>\nS: 250 *\nC: RCPT TO:<list@example.org>\nS: 250 *\n\
+        C: RCPT TO:<M@remote.example> NOTIFY=NEVER\nS: 250 *\n\
+        C: DATA\nS: 354 *\nC: From: ann@example.org\nC:\nC: text\nC: .\nS: 250 *";
+    server.check(&(ehlo + rest)).await;
+    let (_, acceptance) = accepted(&server);
+    let shown: Vec<_> = acceptance.outbound.iter().flat_map(|outbound| &outbound.recipients).collect();
+    let shown: Vec<_> = shown.into_iter().map(|to| (to.address.canonical(), to.notify)).collect();
+    let expected = [("m@remote.example", Notify::Never), ("n@other.example", Notify::Default)];
+    assert_eq!(shown, expected.map(|(text, notify)| (text.to_owned(), notify)));
 }
 
 #[tokio::test(start_paused = true)]

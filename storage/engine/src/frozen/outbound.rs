@@ -77,6 +77,8 @@ fn outbound() -> Vec<Command> {
         OutboundCommand::Operate { places: vec![place(3, 0)], action: Action::Cancel },
         accept(vec![here], Origin::Local),
         one(Origin::TlsReport),
+        OutboundCommand::Take { epoch: 1, places: vec![place(4, 0)] },
+        settle(place(4, 0), Outcome::Expanded),
     ];
     commands.into_iter().map(Command::Outbound).collect()
 }

@@ -2,7 +2,7 @@
 
 use securanet_gateway::model::{
     UnixMillis,
-    outbound::{Attempt, Origin},
+    outbound::{Attempt, Origin, Outcome},
 };
 
 use super::*;
@@ -97,9 +97,9 @@ fn recipients_that_ended_are_told_together_and_none_twice() {
     ];
     let tellings = ends(&view(ann(), recipients));
     let expected = [
-        Telling { notice: Notice::Failure, local: false, positions: vec![0, 3], aloud: true },
-        Telling { notice: Notice::Failure, local: false, positions: vec![2], aloud: false },
-        Telling { notice: Notice::Success, local: false, positions: vec![5], aloud: true },
+        Telling { notice: Notice::Failure, action: Action::Failed, positions: vec![0, 3], aloud: true },
+        Telling { notice: Notice::Failure, action: Action::Failed, positions: vec![2], aloud: false },
+        Telling { notice: Notice::Success, action: Action::Relayed, positions: vec![5], aloud: true },
     ];
     assert_eq!(tellings, expected);
 }
@@ -107,5 +107,8 @@ fn recipients_that_ended_are_told_together_and_none_twice() {
 #[test]
 fn rfc_5321_6_1_a_null_sender_is_told_nothing() {
     let tellings = ends(&view(ReversePath::Null, vec![recipient(0, State::Failed, Notify::Default)]));
-    assert_eq!(tellings, [Telling { notice: Notice::Failure, local: false, positions: vec![0], aloud: false }]);
+    assert_eq!(
+        tellings,
+        [Telling { notice: Notice::Failure, action: Action::Failed, positions: vec![0], aloud: false }]
+    );
 }

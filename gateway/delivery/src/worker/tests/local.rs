@@ -9,7 +9,7 @@ use securanet_gateway::model::{
 
 use super::{store::account, *};
 
-const BOB: &str = "bob@example.org";
+pub(super) const BOB: &str = "bob@example.org";
 
 async fn change(store: &EngineStore, command: AccountCommand) {
     let id = AccountRef { id: account().account, epoch: account().epoch };
@@ -21,18 +21,18 @@ async fn change(store: &EngineStore, command: AccountCommand) {
 }
 
 /// Makes the account that all addresses of example.org lead to.
-async fn provision(store: &EngineStore) {
+pub(super) async fn provision(store: &EngineStore) {
     let (tenant, domain) = (account().tenant, account().domain);
     change(store, AccountCommand::Provision { tenant, domain, quota: Quota::default() }).await;
 }
 
-async fn fixture() -> Fixture {
+pub(super) async fn fixture() -> Fixture {
     let fixture = Fixture::new(World::new(|_| Act::Take));
     provision(&fixture.store).await;
     fixture
 }
 
-async fn inbox(store: &EngineStore) -> MailboxInfo {
+pub(super) async fn inbox(store: &EngineStore) -> MailboxInfo {
     let id = AccountRef { id: account().account, epoch: account().epoch };
     let query = AccountQuery::MailboxByName(securanet_gateway::model::MailboxName::inbox());
     match store.query(GROUP, Query::Account(id, query), None).await.unwrap() {
@@ -41,7 +41,7 @@ async fn inbox(store: &EngineStore) -> MailboxInfo {
     }
 }
 
-fn waiting(recipients: &[(&str, Notify)], options: EnvelopeOptions) -> Outbound {
+pub(super) fn waiting(recipients: &[(&str, Notify)], options: EnvelopeOptions) -> Outbound {
     let recipient = |(text, notify): &(&str, Notify)| OutboundRecipient {
         address: Address::parse(text).unwrap(),
         destination: LOCAL_DESTINATION.to_owned(),
@@ -61,7 +61,7 @@ fn waiting(recipients: &[(&str, Notify)], options: EnvelopeOptions) -> Outbound 
     }
 }
 
-async fn put(store: &EngineStore, outbound: Outbound) -> u64 {
+pub(super) async fn put(store: &EngineStore, outbound: Outbound) -> u64 {
     let accept = OutboundCommand::Accept(Box::new(Acceptance { fan_out: Vec::new(), outbound: vec![outbound] }));
     match store.command(accept).await {
         OutboundReply::Accepted(items) => items[0].item,
@@ -69,7 +69,7 @@ async fn put(store: &EngineStore, outbound: Outbound) -> u64 {
     }
 }
 
-const SUCCESS: Notify = Notify::On { success: true, failure: true, delay: false };
+pub(super) const SUCCESS: Notify = Notify::On { success: true, failure: true, delay: false };
 
 /// What the only recipient came to, and what the sender was told last.
 async fn end(fixture: &Fixture, item: u64) -> (State, (u8, u16, u16), String) {

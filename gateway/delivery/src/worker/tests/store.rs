@@ -50,6 +50,8 @@ pub(super) struct EngineStore {
     no_content: AtomicBool,
     /// Outcomes are committed.
     settling: AtomicBool,
+    /// Nothing more comes into the outbound queue.
+    closed: AtomicBool,
     /// What addresses lead to, and policies, that are others than usual.
     resolutions: Mutex<BTreeMap<String, Resolution>>,
     policies: Mutex<BTreeMap<&'static str, &'static str>>,
@@ -97,6 +99,7 @@ impl EngineStore {
             panics: Mutex::default(),
             no_content: AtomicBool::new(false),
             settling: AtomicBool::new(true),
+            closed: AtomicBool::new(false),
             resolutions: Mutex::default(),
             policies: Mutex::default(),
         }
@@ -120,6 +123,11 @@ impl EngineStore {
     /// Whether outcomes are committed; otherwise whoever tells them gets no answer.
     pub(super) fn set_settling(&self, settling: bool) {
         self.settling.store(settling, Ordering::SeqCst);
+    }
+
+    /// Whether whoever puts something into the outbound queue gets no answer.
+    pub(super) fn close_queue(&self, closed: bool) {
+        self.closed.store(closed, Ordering::SeqCst);
     }
 
     /// The address leads there from now on.
@@ -260,6 +268,10 @@ impl Store for EngineStore {
             if !self.settling.load(Ordering::SeqCst) && request.commands.iter().any(is_fact) {
                 return Err(StoreError::Busy);
             }
+            let comes_in = |command: &Command| matches!(command, Command::Outbound(OutboundCommand::Accept(_)));
+            if self.closed.load(Ordering::SeqCst) && request.commands.iter().any(comes_in) {
+                return Err(StoreError::Busy);
+            }
             Ok(Executed { replies: self.apply(request), index: 1 })
         })
     }
@@ -326,7 +338,11 @@ impl ContentSink for Sink {
     }
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Ingested, StoreError>> {
-        self.written.lock().push(String::from_utf8_lossy(&self.text).into_owned());
+        let text = String::from_utf8_lossy(&self.text).into_owned();
+        let header = text.split("\r\n\r\n").next().unwrap_or_default();
+        let delivered_to = header.lines().filter_map(|line| line.strip_prefix("Delivered-To: "));
+        let delivered_to = delivered_to.map(str::to_owned).collect();
+        self.written.lock().push(text);
         Box::pin(async {
             let repeat_key = KeyedHash([0; 16]);
             Ok(Ingested {
@@ -334,7 +350,7 @@ impl ContentSink for Sink {
                 received_count: 0,
                 repeat_key,
                 message_id: None,
-                delivered_to: Vec::new(),
+                delivered_to,
                 lease_until: START,
             })
         })

@@ -67,7 +67,7 @@ pub(super) fn next(
     let resume = row.resume.filter(|resume| *resume > now);
     let in_doubt_until = sent.plus_millis(DOUBT_MILLIS);
     let next = match outcome {
-        Outcome::Delivered { notifies } => Next::Delivered { notifies },
+        Outcome::Delivered { .. } | Outcome::Expanded => Next::Delivered { notifies: outcome.is_told_elsewhere() },
         Outcome::Permanent => Next::Failed,
         Outcome::NotTried { again_after } => {
             return Next::Again(limit(row, now.plus_millis(millis(again_after.clamp(1, NOT_TRIED_SECONDS_MAX)))));

@@ -48,12 +48,12 @@ fn settle_one(change: &mut Change<'_, '_>, settlement: &Settlement) -> Result<()
         return Ok(());
     }
     change.record(place, &row, settlement.attempt, &settlement.tried)?;
-    let answered = settlement.tried.answer_is_remote || matches!(outcome, Outcome::Delivered { .. });
+    let answered = settlement.tried.answer_is_remote || outcome.is_success();
     if answered && outcome != Outcome::TemporaryConnection && row.deciding == Some(settlement.attempt) {
         found_living(change, &row)?;
     }
-    if let Outcome::Delivered { notifies } = outcome {
-        return deliver(change, place, &mut row, notifies);
+    if outcome.is_success() {
+        return deliver(change, place, &mut row, outcome);
     }
     if row.deciding != Some(settlement.attempt) {
         change.store(place, &row);
@@ -63,9 +63,15 @@ fn settle_one(change: &mut Change<'_, '_>, settlement: &Settlement) -> Result<()
 }
 
 /// A late delivery counts whatever the state is.
-fn deliver(change: &mut Change<'_, '_>, place: Place, row: &mut Recipient, notifies: bool) -> Result<(), EngineError> {
+fn deliver(
+    change: &mut Change<'_, '_>,
+    place: Place,
+    row: &mut Recipient,
+    outcome: Outcome,
+) -> Result<(), EngineError> {
+    let notifies = outcome.is_told_elsewhere();
     row.deciding = None;
-    row.last = Some(Outcome::Delivered { notifies });
+    row.last = Some(outcome);
     match row.state {
         State::Delivered => {
             change.store(place, row);

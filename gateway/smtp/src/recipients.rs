@@ -29,6 +29,7 @@ use securanet_gateway::{
         account::{AccountAnswer, AccountQuery, AccountRef, QuotaUsage},
         directory::{Destinations, DirectoryAnswer, DirectoryQuery, Domain, LocalRecipient, Onward, Resolution},
         limits,
+        outbound::Notify,
         policy::Scope,
         request::Topic,
     },
@@ -50,6 +51,7 @@ const TIMEOUT: Duration = Duration::from_millis(limits::COMMIT_TIMEOUT_MILLIS);
 /// Asking for a policy: without it the reply is temporary, so it need not be waited for long.
 const POLICY_TIMEOUT: Duration = Duration::from_secs(5);
 const OVER_QUOTA_POLICY: &str = "smtp.over_quota_reply";
+const SUCCESS_REPORTS_POLICY: &str = "smtp.success_reports";
 
 /// Asks the directory and the shards about recipients.
 pub(crate) struct Recipients {
@@ -99,6 +101,20 @@ impl Recipients {
                 Err(refusal::of_store(&error))
             }
             Err(_) => Err(refusal::no_commit()),
+        }
+    }
+
+    /// What the client asks to be told of, as far as policy lets it: of successes a stranger may hear nothing, from us
+    /// or from a server that the mail is sent on to. Failures are told in any case.
+    pub(crate) async fn may_hear(&self, notify: Notify, submitter: Option<&Submitter>) -> Notify {
+        if submitter.is_some() || !matches!(notify, Notify::On { success: true, .. }) {
+            return notify;
+        }
+        let query = DirectoryQuery::Policy(SUCCESS_REPORTS_POLICY.to_owned(), Scope::Cluster);
+        match tokio::time::timeout(POLICY_TIMEOUT, self.store.ask_directory(query)).await {
+            Ok(Ok(DirectoryAnswer::Policy(Some((value, _))))) if value == "true" => notify,
+            // Not to know is no reason to tell what an administrator may not want told.
+            _ => notify.without_success(),
         }
     }
 

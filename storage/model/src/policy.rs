@@ -165,6 +165,15 @@ pub const CATALOGUE: &[Policy] = &[
         about: "whether user+folder@domain is delivered into that folder when it exists",
     },
     Policy {
+        key: "smtp.success_reports",
+        kind: Kind::Boolean,
+        unit: "",
+        default: "true",
+        per_domain: false,
+        per_account: false,
+        about: "whether who does not log in is told, when asking for it, that a message was delivered or sent on",
+    },
+    Policy {
         key: "submission.copy_to_sent",
         kind: Kind::Boolean,
         unit: "",

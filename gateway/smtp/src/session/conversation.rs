@@ -261,7 +261,7 @@ impl Conversation {
         Reply::new(530, (7, 0), if needs_tls { "begin TLS and log in first" } else { "log in first" })
     }
 
-    async fn resolve(&mut self, mailing: Box<Mailing>, rcpt: RcptTo) -> Result<State, End> {
+    async fn resolve(&mut self, mailing: Box<Mailing>, mut rcpt: RcptTo) -> Result<State, End> {
         let protocol = self.smtp.protocol();
         let submitter = mailing.envelope.submitter.clone();
         let mut admitted = self.smtp.recipients.admit(&rcpt, &mailing.envelope.mail, submitter.as_deref()).await;
@@ -271,7 +271,10 @@ impl Conversation {
             admitted = Err(reply);
         }
         let (state, reply) = match admitted {
-            Ok(accepted) => mailing.admit(rcpt, accepted),
+            Ok(accepted) => {
+                rcpt.notify = self.smtp.recipients.may_hear(rcpt.notify, submitter.as_deref()).await;
+                mailing.admit(rcpt, accepted)
+            }
             Err(reply) => {
                 tracing::info!(
                     from = %mailing.envelope.mail.sender, to = %rcpt.recipient,

@@ -158,6 +158,41 @@ async fn rfc_3461_5_2_7_2_of_what_leads_to_several_or_to_a_list_we_tell_ourselve
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stranger_hears_of_no_success_where_policy_says_so() {
+    let success = Notify::On { success: true, failure: true, delay: false };
+    let failure = Notify::On { success: false, failure: true, delay: false };
+    for (policy, asked, expected) in [
+        (None, "SUCCESS,FAILURE", success),
+        (Some("true"), "SUCCESS,FAILURE", success),
+        (Some("false"), "SUCCESS,FAILURE", failure),
+        (Some("false"), "SUCCESS", Notify::Never),
+        (Some("false"), "NEVER", Notify::Never),
+    ] {
+        let mut server = server();
+        policy.map(|value| server.store.script().policies.insert("smtp.success_reports", value));
+        send(&mut server, "<ann@a.example>", &[&format!("<away@example.org> NOTIFY={asked}")]).await;
+        assert_eq!(sent(&server).recipients[0].notify, expected, "{policy:?} {asked}");
+    }
+    let mut server = server();
+    server.store.script().policies.insert("smtp.success_reports", "false");
+    send(&mut server, "<ann@a.example>", &["<bob@example.org> NOTIFY=SUCCESS"]).await;
+    assert!(matches!(server.store.commands().as_slice(), [Command::Deliver(_)]), "and nothing waits for its sake");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_logs_in_hears_of_success_whatever_strangers_may() {
+    let mut server = Server::submission();
+    prepare(&server);
+    server.store.script().policies.insert("smtp.success_reports", "false");
+    let ehlo = format!("{}C: AUTH PLAIN {}\nS: 235 *\n", crate::auth::EHLO, crate::auth::PLAIN);
+    let rest = "C: MAIL FROM:<ann@example.org>\nS: 250 *\nC: RCPT TO:<away@example.org> NOTIFY=SUCCESS\nS: 250 *\n\
+        C: DATA\nS: 354 *\nC: From: ann@example.org\nC:\nC: text\nC: .\nS: 250 *";
+    server.check(&(ehlo + rest)).await;
+    let success = Notify::On { success: true, failure: false, delay: false };
+    assert_eq!(sent(&server).recipients[0].notify, success);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_asked_for_an_address_by_its_own_name_counts_whatever_led_to_it_before() {
     let mut server = Server::submission();
     prepare(&server);

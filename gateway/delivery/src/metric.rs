@@ -5,6 +5,7 @@
 //! | `securanet_outbound_recipients` | gauge: group, state | recipients in a group's queue: `waiting`, `taken`, `held` |
 //! | `securanet_outbound_oldest_seconds` | gauge: group | age of the oldest item without an end |
 //! | `securanet_outbound_in_memory` | gauge | recipients that this worker has |
+//! | `securanet_outbound_repeats_total` | counter: group | senders' repeats since the group exists, which its queue did not take in again; each process that looks at the group says the same number |
 //! | `securanet_outbound_attempts_total` | counter: outcome | attempts settled: `delivered`, `answer_4xx`, `connection`, `dns`, `tls`, `permanent`, `no_such_domain`, `not_tried`, `uncertain`, `expanded` (an address of ours has sent it on to several) |
 //! | `securanet_outbound_attempt_seconds` | histogram | how long an attempt took |
 //! | `securanet_outbound_uncertain_total` | counter | attempts that may have been delivered without our knowing |
@@ -37,6 +38,7 @@ use crate::{dns::DnsFailure, route::RouteFailure};
 const RECIPIENTS: &str = "securanet_outbound_recipients";
 const OLDEST: &str = "securanet_outbound_oldest_seconds";
 const IN_MEMORY: &str = "securanet_outbound_in_memory";
+const QUEUE_REPEATS: &str = "securanet_outbound_repeats_total";
 const ATTEMPTS: &str = "securanet_outbound_attempts_total";
 const ATTEMPT_SECONDS: &str = "securanet_outbound_attempt_seconds";
 const UNCERTAIN: &str = "securanet_outbound_uncertain_total";
@@ -60,6 +62,7 @@ pub fn describe() {
     describe_gauge!(RECIPIENTS, "recipients in the outbound queue");
     describe_gauge!(OLDEST, Unit::Seconds, "age of the oldest item of the outbound queue without an end");
     describe_gauge!(IN_MEMORY, "recipients that the worker of the outbound queue has in memory");
+    describe_counter!(QUEUE_REPEATS, "senders' repeats that the outbound queue did not take in again");
     describe_counter!(ATTEMPTS, "attempts at recipients outside that were settled");
     describe_histogram!(ATTEMPT_SECONDS, Unit::Seconds, "an attempt, from its beginning to its outcome");
     describe_counter!(UNCERTAIN, "attempts that may have been delivered without our knowing");
@@ -87,6 +90,7 @@ pub(crate) fn depth(group: GroupId, depth: &OutboundDepth, now: UnixMillis) {
     }
     let age_millis = depth.oldest.map_or(0, |oldest| now.millis_since(oldest));
     gauge!(OLDEST, "group" => group.to_string()).set(age_millis as f64 / 1000.0);
+    counter!(QUEUE_REPEATS, "group" => group.to_string()).absolute(depth.repeats);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; a bounded count is exact in it")]

@@ -647,7 +647,7 @@ pub(crate) enum Held {
 /// Which mail on its way out is meant. What is not given does not restrict.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Meant {
-    /// This destination: a domain, or `route:NAME`.
+    /// This destination: a domain, `[192.0.2.9]`, or `route:NAME`.
     #[arg(long)]
     pub(crate) destination: Option<String>,
     /// This sender; `<>` for reports.

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use securanet_gateway::model::{
-    Address, Answer, Command, GroupId, Query, Reply, ReversePath,
+    Address, Answer, Command, GroupId, Query, RecipientAddress, Reply, ReversePath,
     directory::{DirectoryAnswer, DirectoryQuery},
     outbound::{
         Action, Attempt, Filter, ItemView, Origin, OutboundAnswer, OutboundCommand, OutboundQuery, OutboundReply,
@@ -77,7 +77,7 @@ pub(crate) struct QueuedRecipient {
     position: u32,
     /// Who.
     address: String,
-    /// What its mail waits with: a domain, or `route:NAME`.
+    /// What its mail waits with: a domain, an address literal such as `[192.0.2.9]`, or `route:NAME`.
     destination: String,
     /// `waiting`, `taken`, `sending`, `held`, `delivered`, `failed` or `cancelled`.
     state: &'static str,
@@ -300,7 +300,7 @@ fn filter(
     Ok(Filter {
         destination: destination.cloned(),
         sender: sender.map(|sender| sender_of(sender)).transpose()?,
-        recipient: recipient.map(|address| Address::parse(address)).transpose()?,
+        recipient: recipient.map(|address| RecipientAddress::parse(address)).transpose()?,
         ended,
     })
 }
@@ -321,7 +321,7 @@ async fn page(
 
 /// Lists what is on its way out, group by group, newest first, a page at a time.
 #[utoipa::path(get, path = "/v1/queue",
-    params(("destination" = Option<String>, Query, description = "a domain, or route:NAME"),
+    params(("destination" = Option<String>, Query, description = "a domain, an address literal, or route:NAME"),
         ("sender" = Option<String>, Query, description = "`<>` for reports"),
         ("recipient" = Option<String>, Query), ("ended" = Option<bool>, Query, description = "with those that ended"),
         ("after" = Option<String>, Query, description = "`next` of the page before")),

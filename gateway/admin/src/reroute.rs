@@ -1,4 +1,7 @@
 //! Where an operator may send mail instead: a domain, or a route that somebody has.
+//!
+//! Not a host by its address: one that the node's settings bar would return all that is sent there at once. A route names
+//! such a host, and its word holds.
 
 use securanet_gateway::model::{DomainName, outbound::Action};
 

@@ -155,7 +155,7 @@ pub(crate) fn no_route(failure: &RouteFailure) {
         RouteFailure::Dns(DnsFailure::Temporary { .. }) => "dns",
         RouteFailure::Dns(DnsFailure::ResolverDead(_)) => "resolver_dead",
         RouteFailure::LoopsBack(_) => "loop",
-        RouteFailure::NoUsableAddress(_) => "address",
+        RouteFailure::NoUsableAddress(_) | RouteFailure::Barred { .. } => "address",
         RouteFailure::Tls { .. } => "tls",
         RouteFailure::NoRoute(_) => "no_route",
     };

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use securanet_engine::{Space, answer, apply};
 use securanet_kv::{Durability, KeyValue, memory::MemoryStore, port::Change};
 use securanet_model::{
-    AccountId, Address, Answer, Command, Execute, GroupId, Query, Reply, RequestId, ReversePath, UnixMillis,
+    AccountId, Answer, Command, Execute, GroupId, Query, RecipientAddress, Reply, RequestId, ReversePath, UnixMillis,
     content::{NewMessage, Sealed},
     outbound::{
         Acceptance, Attempt, EnvelopeOptions, Notify, Origin, Outbound, OutboundAnswer, OutboundCommand, OutboundQuery,
@@ -203,7 +203,7 @@ impl Run {
 fn message(first: usize, recipients: usize) -> Outbound {
     let recipient = |nth: usize| {
         let destination = format!("d{:04}.example", nth % DESTINATIONS);
-        match Address::parse(&format!("recipient{nth}@{destination}")) {
+        match RecipientAddress::parse(&format!("recipient{nth}@{destination}")) {
             Ok(address) => OutboundRecipient { address, destination, notify: Notify::Default, original: None },
             Err(error) => panic!("{error}"),
         }

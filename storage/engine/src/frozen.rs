@@ -10,7 +10,7 @@ mod tls_reports;
 
 use securanet_model::{
     AccountId, Address, BlobId, Command, DomainId, DomainName, Epoch, Flags, GroupId, KeyedHash, Keyword, MailboxId,
-    MailboxName, RequestId, ReversePath, SystemFlags, TenantId, Uid,
+    MailboxName, RecipientAddress, RequestId, ReversePath, SystemFlags, TenantId, Uid,
     account::{AccountCommand, AccountRef, AccountRefusal, AppendMessage, FlagChange, UidSet},
     content::{BlobRef, NewMessage, Sealed},
     delivery::{Deliver, DeliverTo, DeliveryKey, FanOut, FanOutTarget, QueueCommand, QuotaRule},

@@ -4,9 +4,11 @@
 //! canonical form: local part in lower case, domain as lower-case A-labels. Only SMTP's own grammar knows
 //! source routes and quoting on the wire; here a local part is its value, without quotes.
 
-use std::{fmt, hash, net::IpAddr, str::FromStr};
+use std::{borrow::Cow, fmt, hash, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+use crate::literal::LiteralAddress;
 
 /// Why a text is no address or domain name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +22,9 @@ pub enum AddressError {
     /// The domain is not a host name.
     #[error("{0:?} is not a domain name")]
     Domain(String),
+    /// The host in brackets is no IP address.
+    #[error("{0:?} is no address literal: write [192.0.2.1] or [IPv6:2001:db8::1]")]
+    Literal(String),
 }
 
 /// A domain name in canonical form: lower-case A-labels (RFC 5891), at most 253 octets.
@@ -112,13 +117,8 @@ impl Address {
     /// # Errors
     /// [`AddressError`] says which part is wrong.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NoDomain)?;
-        let domain = DomainName::parse(domain)?;
-        let unquoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        match unquoted {
-            None => Self::new(local, domain),
-            Some(quoted) => Self::new(&unescape(quoted), domain),
-        }
+        let (local, domain) = split(text)?;
+        Self::new(&local, DomainName::parse(domain)?)
     }
 
     /// The local part as written, without quotes.
@@ -152,6 +152,13 @@ impl Address {
     }
 }
 
+/// The value of the local part, and what follows the last `@`.
+pub(crate) fn split(text: &str) -> Result<(Cow<'_, str>, &str), AddressError> {
+    let (local, host) = text.rsplit_once('@').ok_or(AddressError::NoDomain)?;
+    let unquoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    Ok((unquoted.map_or(Cow::Borrowed(local), |quoted| Cow::Owned(unescape(quoted))), host))
+}
+
 fn unescape(quoted: &str) -> String {
     let mut escaped = false;
     quoted
@@ -168,13 +175,13 @@ fn is_dot_atom(local: &str) -> bool {
     local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(atext))
 }
 
-fn check_local(local: &str) -> Result<(), AddressError> {
+pub(crate) fn check_local(local: &str) -> Result<(), AddressError> {
     let fits = (1..=Address::LOCAL_OCTETS_MAX).contains(&local.len()) && !local.chars().any(char::is_control);
     if fits { Ok(()) } else { Err(AddressError::LocalPart) }
 }
 
 /// Writes a local part as it stands in an address: quoted where it must be.
-fn write_local(f: &mut fmt::Formatter<'_>, local: &str) -> fmt::Result {
+pub(crate) fn write_local(f: &mut fmt::Formatter<'_>, local: &str) -> fmt::Result {
     if is_dot_atom(local) {
         return f.write_str(local);
     }
@@ -243,46 +250,6 @@ impl From<Address> for String {
     }
 }
 
-/// RFC 5321 4.1.3 address at a host without a name: `scanner@[192.0.2.9]`. None of our accounts has one.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct LiteralAddress {
-    local: String,
-    host: IpAddr,
-}
-
-impl LiteralAddress {
-    /// Builds an address from the value of its local part (without quotes) and its host.
-    ///
-    /// # Errors
-    /// [`AddressError::LocalPart`] as [`Address::new`].
-    pub fn new(local: &str, host: IpAddr) -> Result<Self, AddressError> {
-        check_local(local)?;
-        Ok(Self { local: local.to_owned(), host })
-    }
-
-    /// The local part as written, without quotes.
-    #[must_use]
-    pub fn local(&self) -> &str {
-        &self.local
-    }
-
-    /// The host.
-    #[must_use]
-    pub const fn host(&self) -> IpAddr {
-        self.host
-    }
-}
-
-impl fmt::Display for LiteralAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_local(f, &self.local)?;
-        match self.host {
-            IpAddr::V4(host) => write!(f, "@[{host}]"),
-            IpAddr::V6(host) => write!(f, "@[IPv6:{host}]"),
-        }
-    }
-}
-
 /// RFC 5321 reverse path: an address, or null for bounces.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ReversePath {
@@ -323,14 +290,6 @@ mod tests {
             assert_eq!(address.to_string(), text);
             assert_eq!(Address::parse(&address.to_string()).unwrap(), address);
         }
-    }
-
-    #[test]
-    fn a_host_without_a_name_is_written_as_its_literal() {
-        let printer = LiteralAddress::new("the printer", "192.0.2.9".parse().unwrap()).unwrap();
-        assert_eq!(ReversePath::Literal(printer).to_string(), r#"<"the printer"@[192.0.2.9]>"#);
-        let scanner = LiteralAddress::new("scan", "2001:db8::9".parse().unwrap()).unwrap();
-        assert_eq!(scanner.to_string(), "scan@[IPv6:2001:db8::9]");
     }
 
     #[test]

@@ -8,7 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Address, GroupId, KeyedHash, ReversePath, UnixMillis, content::NewMessage, delivery::FanOut};
+use crate::{
+    AccountId, Address, GroupId, KeyedHash, RecipientAddress, ReversePath, UnixMillis, content::NewMessage,
+    delivery::FanOut,
+};
 
 /// What one commit takes into a queue group: for accounts, for the world, or both. All or nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -49,10 +52,10 @@ pub struct Outbound {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OutboundRecipient {
     /// Where to.
-    pub address: Address,
-    /// What its mail waits with: the recipient's domain, `route:NAME` where a route decides, or [`LOCAL_DESTINATION`]
-    /// for a mailbox of ours. It keeps the mail of a dead destination from standing before that of others. At most
-    /// 255 octets, no zero octet.
+    pub address: RecipientAddress,
+    /// What its mail waits with: the recipient's domain or address literal ([`RecipientAddress::host`]), `route:NAME`
+    /// where a route decides, or [`LOCAL_DESTINATION`] for a mailbox of ours. It keeps the mail of a dead destination
+    /// from standing before that of others. At most 255 octets, no zero octet.
     pub destination: String,
     /// RFC 3461 4.1 NOTIFY.
     pub notify: Notify,
@@ -61,7 +64,7 @@ pub struct OutboundRecipient {
 }
 
 /// The destination of recipients whose mailboxes are ours and whose mail waits all the same: because somebody wants to
-/// hear of its success, or because it is held. No domain's name has a colon.
+/// hear of its success, or because it is held. No domain's name has a colon; an address literal begins with a bracket.
 pub const LOCAL_DESTINATION: &str = "local:";
 
 impl OutboundRecipient {
@@ -563,7 +566,7 @@ pub struct Filter {
     /// This sender.
     pub sender: Option<ReversePath>,
     /// A recipient of this address.
-    pub recipient: Option<Address>,
+    pub recipient: Option<RecipientAddress>,
     /// Items that ended too (kept for the trace); otherwise only what is not ended.
     pub ended: bool,
 }

@@ -1,7 +1,7 @@
 //! The outbound queue over HTTP: what is shown, and which commands an operator's word becomes.
 
 use securanet_gateway::model::{
-    ReversePath,
+    RecipientAddress, ReversePath,
     directory::Cluster,
     outbound::{
         Action, Attempt, EnvelopeOptions, Filter, ItemView, Notify, Origin, OutboundAnswer, OutboundCommand,
@@ -31,7 +31,7 @@ fn recipient(position: u32, address: &str, state: RecipientState) -> RecipientVi
         position,
         recipient: OutboundRecipient {
             destination: address.domain().as_str().to_owned(),
-            address,
+            address: address.into(),
             notify: Notify::Default,
             original: None,
         },
@@ -138,7 +138,7 @@ async fn a_filter_reaches_the_queue() {
             let expected = Filter {
                 destination: Some("remote.example".to_owned()),
                 sender: Some(ReversePath::Null),
-                recipient: Some(Address::parse("bob@remote.example").unwrap()),
+                recipient: Some(RecipientAddress::parse("bob@remote.example").unwrap()),
                 ended: true,
             };
             assert_eq!(*filter, expected);
@@ -148,6 +148,18 @@ async fn a_filter_reaches_the_queue() {
     });
     let path = "/v1/queue?destination=remote.example&sender=%3C%3E&recipient=bob@remote.example&ended=true";
     assert_eq!(api(store).get(path).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_recipient_at_a_host_without_a_name_can_be_asked_for() {
+    let store = FakeStore::new().answering(|query| {
+        if let Query::Outbound(OutboundQuery::Items { filter, .. }) = query {
+            assert_eq!(filter.recipient, Some(RecipientAddress::parse("fax@[192.0.2.9]").unwrap()));
+            return Some(Answer::Outbound(OutboundAnswer::Items(Vec::new(), None)));
+        }
+        answer_queue(query)
+    });
+    assert_eq!(api(store).get("/v1/queue?recipient=Fax@%5B192.0.2.9%5D").await.0, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -201,6 +213,8 @@ async fn a_word_that_means_nothing_or_everything_by_mistake_is_refused() {
         json!({ "action": "reroute", "all": true }),
         json!({ "action": "reroute", "to": "x y", "all": true }),
         json!({ "action": "reroute", "to": "route:a b", "all": true }),
+        json!({ "action": "reroute", "to": "[192.0.2.9]", "all": true }),
+        json!({ "action": "hold", "recipient": "fax@[2001:db8::9]" }),
         json!({ "action": "hold", "to": "x.example", "all": true }),
     ];
     for word in cases {

@@ -108,7 +108,7 @@ fn is_parameter(text: &str, utf8: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use securanet_gateway::model::{Address, outbound::DeliverBy};
+    use securanet_gateway::model::{Address, RecipientAddress, outbound::DeliverBy};
 
     use super::*;
 
@@ -129,7 +129,7 @@ mod tests {
 
     fn recipient(address: &str, notify: Notify, original: Option<&str>) -> OutboundRecipient {
         OutboundRecipient {
-            address: Address::parse(address).unwrap(),
+            address: RecipientAddress::parse(address).unwrap(),
             destination: String::new(),
             notify,
             original: original.map(str::to_owned),
@@ -166,6 +166,31 @@ mod tests {
         let none = Capabilities::default();
         assert_eq!(envelope.mail(&none, true), "MAIL FROM:<ann@example.org>\r\n");
         assert_eq!(envelope.rcpt(&bob, &none), "RCPT TO:<bob@example.net>\r\n");
+    }
+
+    #[test]
+    fn rfc_5321_4_1_3_a_host_without_a_name_stands_in_brackets() {
+        let sender = ReversePath::Null;
+        let options = EnvelopeOptions::default();
+        let cases = [
+            ("scan@[192.0.2.9]", "RCPT TO:<scan@[192.0.2.9]>\r\n"),
+            ("\"the fax\"@[IPv6:2001:db8::9]", "RCPT TO:<\"the fax\"@[IPv6:2001:db8::9]>\r\n"),
+            ("\u{fc}@[192.0.2.9]", "RCPT TO:<\u{fc}@[192.0.2.9]>\r\n"),
+        ];
+        for (address, expected) in cases {
+            let to = recipient(address, Notify::Default, None);
+            let envelope = Envelope {
+                sender: &sender,
+                recipients: &[&to],
+                options: &options,
+                size_bytes: 0,
+                eight_bit: false,
+                utf8_header: false,
+                now: UnixMillis::new(0),
+            };
+            assert_eq!(envelope.rcpt(&to, &all()), expected);
+            assert_eq!(envelope.mail(&all()).contains("SMTPUTF8"), !address.is_ascii(), "{address}");
+        }
     }
 
     #[test]

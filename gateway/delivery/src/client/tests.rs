@@ -10,7 +10,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use securanet_gateway::model::{
-    Address, ReversePath, UnixMillis,
+    Address, RecipientAddress, ReversePath, UnixMillis,
     outbound::{EnvelopeOptions, Notify, OutboundRecipient, Outcome},
 };
 
@@ -49,7 +49,7 @@ fn hop(address: SocketAddr) -> Hop {
 
 fn recipients(addresses: &[&str]) -> Vec<OutboundRecipient> {
     let recipient = |address: &&str| OutboundRecipient {
-        address: Address::parse(address).unwrap(),
+        address: RecipientAddress::parse(address).unwrap(),
         destination: "example.net".to_owned(),
         notify: Notify::Default,
         original: None,

@@ -55,7 +55,7 @@ pub(crate) fn check(data: &[u8]) {
     let recipient = RecipientView {
         position: 0,
         recipient: OutboundRecipient {
-            address: address.clone(),
+            address: address.clone().into(),
             destination: String::new(),
             notify: Notify::Default,
             original: Some(given),

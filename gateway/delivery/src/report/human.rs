@@ -112,12 +112,14 @@ impl<'a, 'r> Words<'a, 'r> {
             return;
         };
         let status = status::status_of(self.report.action, last);
+        let is_literal = recipient.recipient.address.named().is_none();
         let reason = match reason::find(status, Some(attempt.outcome)) {
+            _ if is_literal && !attempt.answer_is_remote && matches!(status, (_, 1, 2)) => reason::NUMBERED_HOST,
             found if found == reason::REFUSED && !attempt.answer_is_remote => reason::ENDED_HERE,
             _ if self.report.action == Action::Delayed && matches!(status, (4, 7, 0 | 1)) => reason::NOT_YET,
             found => found,
         };
-        let domain = recipient.recipient.address.domain().to_unicode();
+        let domain = recipient.recipient.address.host_unicode();
         text::wrap(out, "  Why: ", "    ", &reason.why.replace("{domain}", &domain));
         if self.report.action != Action::Failed {
             return;

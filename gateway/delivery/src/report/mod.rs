@@ -21,7 +21,7 @@ mod xtext;
 
 use securanet_gateway::{
     model::{
-        Address, ReversePath, StoreError, UnixMillis,
+        Address, RecipientAddress, ReversePath, StoreError, UnixMillis,
         outbound::{ItemView, Notice, Outcome, RecipientView},
     },
     store::{Content, ContentSink},
@@ -226,7 +226,7 @@ impl<'a> Report<'a> {
     /// Whether an address that stands in it is not ASCII.
     fn is_global(&self) -> bool {
         let mut addresses = self.recipients.iter().map(|recipient| &recipient.recipient.address);
-        addresses.any(Address::needs_utf8) || !self.to.is_ascii()
+        addresses.any(RecipientAddress::needs_utf8) || !self.to.is_ascii()
     }
 
     fn header(&self, out: &mut String, frame: &Frame, original: Option<&Original<'_>>) {

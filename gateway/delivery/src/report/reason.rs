@@ -1,6 +1,6 @@
 //! What a status means in words that people use, and what they can do: a table by RFC 3463 and RFC 7504/8689 codes.
 //!
-//! `{domain}` stands for the recipient's domain. A row is chosen by the exact code, then by its subject, then by how
+//! `{domain}` stands for the recipient's domain or address literal. A row is chosen by the exact code, then by its subject, then by how
 //! the attempt ended.
 
 use securanet_gateway::model::outbound::Outcome;
@@ -199,6 +199,11 @@ pub(super) const REFUSED: Reason = reason("The other server has not accepted the
 pub(super) const ENDED_HERE: Reason = reason(
     "Our own mail system has ended the delivery.",
     "Ask your mail administrator, or reach the recipient in another way.",
+);
+/// In the place of 1.2 where a host without a name is one that no mail is carried to.
+pub(super) const NUMBERED_HOST: Reason = reason(
+    "What stands after the @ is no domain but the number of a computer, and our server sends no mail to that one.",
+    "Ask the recipient for an address with a name after the @, such as example.org.",
 );
 /// In a notice of delay, in the place of a refusal for reasons of policy: mostly it is greylisting.
 pub(super) const NOT_YET: Reason = reason(

@@ -3,7 +3,7 @@
 use mail_parser::{Message, MessageParser, MimeHeaders};
 use securanet_gateway::{
     model::{
-        AccountId, Address, ReversePath, UnixMillis,
+        AccountId, Address, RecipientAddress, ReversePath, UnixMillis,
         outbound::{
             Attempt, EnvelopeOptions, ItemView, Notice, Notify, Origin, OutboundRecipient, Outcome, RecipientView,
             Return, State,
@@ -38,7 +38,7 @@ fn recipient(position: u32, address: &str, history: Vec<Attempt>) -> RecipientVi
     RecipientView {
         position,
         recipient: OutboundRecipient {
-            address: Address::parse(address).unwrap(),
+            address: RecipientAddress::parse(address).unwrap(),
             destination: "remote.example".to_owned(),
             notify: Notify::Default,
             original: None,
@@ -134,6 +134,34 @@ async fn rfc_6522_a_report_has_three_parts_and_answers_the_message() {
     assert_eq!(kinds, ["plain", "delivery-status", "rfc822-headers"]);
     assert_eq!(message.parts[3].contents(), ORIGINAL.strip_suffix("\r\nthe body\r\n").unwrap().as_bytes());
     assert_eq!((written.eight_bit, written.utf8), (true, false), "its words quote the subject");
+}
+
+#[tokio::test]
+async fn rfc_5321_4_1_3_a_recipient_at_a_host_without_a_name_is_told_of_as_it_was_written() {
+    let barred = "mail is not sent to the host [127.0.0.1]: no mail server in the world can have its address";
+    let mut barred = attempt(0, Outcome::Permanent, (5, 1, 2), barred);
+    (barred.host, barred.answer_is_remote) = (None, false);
+    let mut unknown = attempt(0, Outcome::Permanent, (5, 1, 2), "550 5.1.2 no");
+    unknown.host = Some("[2001:db8::9]:25".to_owned());
+    let recipients =
+        vec![recipient(0, "scan@[127.0.0.1]", vec![barred]), recipient(1, "fax@[IPv6:2001:db8::9]", vec![unknown])];
+    let (_, report) = report_on(&item(recipients), Notice::Failure, ORIGINAL).await;
+    let message = parse(&report);
+    let status = status_fields(&message);
+    let field = |of: usize, name: &str| status[of].iter().find(|field| field.0 == name).unwrap().1.clone();
+    let expected = [("rfc822; scan@[127.0.0.1]", "5.1.2"), ("rfc822; fax@[IPv6:2001:db8::9]", "5.1.2")];
+    for (nth, (address, code)) in expected.into_iter().enumerate() {
+        assert_eq!(
+            (field(nth + 1, "Final-Recipient"), field(nth + 1, "Status")),
+            (address.to_owned(), code.to_owned())
+        );
+    }
+    assert_eq!(field(2, "Remote-MTA"), "dns; [2001:db8::9]");
+    let words = message.body_text(0).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let (first, second) = words.split_once("fax@[IPv6:2001:db8::9]").unwrap();
+    assert!(first.contains("What stands after the @ is no domain but the number of a computer"), "{first}");
+    assert!(first.contains("with a name after the @") && first.contains("no mail server in the world"), "{first}");
+    assert!(second.contains("[IPv6:2001:db8::9]") && !second.contains("number of a computer"), "{second}");
 }
 
 #[tokio::test]
@@ -382,7 +410,7 @@ async fn rfc_6533_addresses_beyond_ascii_have_types_of_their_own() {
     let (written, report) = report_on(&item, Notice::Failure, original).await;
     assert!(written.utf8 && report.contains("To: <änn@example.org>\r\n"));
 
-    bob.recipient.address = Address::parse("bob@remote.example").unwrap();
+    bob.recipient.address = RecipientAddress::parse("bob@remote.example").unwrap();
     item.recipients = vec![bob];
     item.sender = ReversePath::Address(Address::parse("ann@example.org").unwrap());
     let (_, report) = report_on(&item, Notice::Failure, ORIGINAL).await;

@@ -3,6 +3,9 @@
 //! Without a route the DNS decides: MX by preference, equal ones in random order, the domain itself where there is
 //! none. What the DNS must not decide is that we carry mail to ourselves or into our own networks. A route of the
 //! operator goes before the DNS; the first one that fits is taken, and what it names by address is his word.
+//!
+//! A host without a name (RFC 5321 4.1.3) needs no DNS and has no policies of its own: it is one host with one address,
+//! under the same rules. What they keep it from stays so, and such mail is returned at once.
 
 mod address;
 mod hop;
@@ -18,7 +21,7 @@ use std::{
     sync::Arc,
 };
 
-use securanet_gateway::model::{Address, DomainName, ReversePath, outbound::Outcome};
+use securanet_gateway::model::{DomainName, HostLiteral, RecipientAddress, ReversePath, outbound::Outcome};
 
 pub use hop::{Hop, Login, TlsDemand};
 use pattern::{DomainPattern, SenderPattern};
@@ -68,6 +71,14 @@ pub enum RouteFailure {
     /// All its addresses are ones that mail is not carried to.
     #[error("the mail hosts of {0} have no address that mail may be carried to now")]
     NoUsableAddress(String),
+    /// A host without a name that mail is not carried to.
+    #[error("mail is not sent to the host {host}: {why}")]
+    Barred {
+        /// The host, as a literal.
+        host: String,
+        /// Why.
+        why: String,
+    },
     /// No host fulfils what DANE, MTA-STS or a route demand.
     #[error("no mail host of {destination} can be used: {why}")]
     Tls {
@@ -76,7 +87,7 @@ pub enum RouteFailure {
         /// Why.
         why: String,
     },
-    /// There is no such route here, or no way along it, or the destination is no domain: our fault.
+    /// There is no such route here, or no way along it, or the destination is no domain or literal: our fault.
     #[error("{0}")]
     NoRoute(String),
 }
@@ -90,7 +101,7 @@ impl RouteFailure {
     pub const fn outcome(&self) -> Outcome {
         match self {
             Self::Dns(DnsFailure::NoSuchDomain(_)) => Outcome::NoSuchDomain,
-            Self::Dns(DnsFailure::NullMx(_)) | Self::LoopsBack(_) => Outcome::Permanent,
+            Self::Dns(DnsFailure::NullMx(_)) | Self::LoopsBack(_) | Self::Barred { .. } => Outcome::Permanent,
             Self::Dns(DnsFailure::NoMailHost(_) | DnsFailure::Temporary { .. }) | Self::NoUsableAddress(_) => {
                 Outcome::TemporaryDns
             }
@@ -108,6 +119,7 @@ impl RouteFailure {
             Self::Dns(DnsFailure::NoSuchDomain(_)) => (4, 1, 2),
             Self::Dns(DnsFailure::NullMx(_)) => (5, 1, 10),
             Self::LoopsBack(_) => (5, 4, 6),
+            Self::Barred { .. } => (5, 1, 2),
             Self::Dns(DnsFailure::NoMailHost(_)) | Self::NoUsableAddress(_) | Self::NoRoute(_) => (4, 4, 4),
             Self::Dns(DnsFailure::Temporary { .. } | DnsFailure::ResolverDead(_)) => (4, 4, 3),
             Self::Tls { .. } => (4, 7, 5),
@@ -146,13 +158,13 @@ impl Router {
     }
 
     /// What mail for a recipient waits with: `route:NAME` where a route with hosts of its own fits, otherwise the
-    /// recipient's domain.
+    /// recipient's domain or literal.
     #[must_use]
-    pub fn destination_of(&self, sender: &ReversePath, recipient: &Address) -> String {
-        let domain = recipient.domain().as_str();
-        match self.routes.iter().find(|route| route.fits(domain, Some(sender))) {
+    pub fn destination_of(&self, sender: &ReversePath, recipient: &RecipientAddress) -> String {
+        let host = recipient.host();
+        match self.routes.iter().find(|route| route.fits(&host, Some(sender))) {
             Some(route) if !route.hosts.is_empty() => format!("{ROUTE_PREFIX}{}", route.settings.name),
-            _ => domain.to_owned(),
+            _ => host,
         }
     }
 
@@ -180,12 +192,16 @@ impl Router {
         let no_route = || {
             RouteFailure::NoRoute(match named {
                 Some(name) => format!("no route {name:?} in this node's settings"),
-                None => format!("{destination:?} is neither a domain nor a route"),
+                None => format!("{destination:?} is no domain, address literal or route"),
             })
         };
         match route {
             Some(route) if !route.hosts.is_empty() => self.smarthosts(destination, route).await,
             _ if named.is_some() => Err(no_route()),
+            _ if destination.starts_with('[') => {
+                let host = HostLiteral::parse(destination).map_err(|_| no_route())?;
+                self.literal(host.canonical(), route).map(|hop| vec![hop])
+            }
             _ => {
                 let domain = DomainName::parse(destination).map_err(|_| no_route())?;
                 self.mail_hosts(&domain, route, (fresh, is_heeded)).await
@@ -234,6 +250,24 @@ impl Router {
         }
         let asked = Asked { domain, mx_secure, is_heeded, reach: self.reach() };
         self.policies.apply(&self.dns, &asked, hops).await
+    }
+
+    /// The host that a literal names. A route that names it too is the operator's word for it.
+    fn literal(&self, host: HostLiteral, route: Option<&Route>) -> Result<Hop, RouteFailure> {
+        let name = host.to_string();
+        self.selection.admit(host, route.is_some_and(|route| route.names(&name)))?;
+        let port = route.and_then(|route| route.settings.port).unwrap_or(self.port);
+        let mut hop = Hop::new(name, vec![SocketAddr::new(host.ip(), port)]);
+        if let Some(route) = route {
+            route.condition(&mut hop);
+        }
+        match hop.tls {
+            TlsDemand::Dane { .. } => Err(RouteFailure::Tls {
+                destination: hop.name,
+                why: "a host without a name has no TLSA records".to_owned(),
+            }),
+            _ => Ok(hop),
+        }
     }
 
     async fn smarthosts(&self, destination: &str, route: &Route) -> Result<Vec<Hop>, RouteFailure> {
@@ -341,13 +375,18 @@ impl Route {
         SettingsError::Route { route: self.settings.name.clone(), why: why.to_owned() }
     }
 
-    /// Whether it is for this recipient's domain and sender; without a sender, whether it is for all senders.
+    /// Whether it is for this recipient's domain (or literal) and sender; without a sender, whether it is for all senders.
     fn fits(&self, domain: &str, sender: Option<&ReversePath>) -> bool {
         let domain_fits =
             self.recipient_domains.is_empty() || self.recipient_domains.iter().any(|pattern| pattern.fits(domain));
         let sender_fits = self.senders.is_empty()
             || sender.is_some_and(|sender| self.senders.iter().any(|pattern| pattern.fits(sender)));
         domain_fits && sender_fits
+    }
+
+    /// Whether it is for this destination by name, and not only among others.
+    fn names(&self, destination: &str) -> bool {
+        self.recipient_domains.iter().any(|pattern| pattern.is(destination))
     }
 
     /// Puts the route's conditions on a host; tells whether it says something about TLS.

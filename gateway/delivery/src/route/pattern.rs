@@ -1,8 +1,8 @@
 //! Whom a route is for.
 
-use securanet_gateway::model::{Address, DomainName, ReversePath};
+use securanet_gateway::model::{Address, DomainName, HostLiteral, ReversePath};
 
-/// Domains.
+/// Domains, and hosts without a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum DomainPattern {
     All,
@@ -18,6 +18,10 @@ impl DomainPattern {
                 .map(|name| name.as_str().to_owned())
                 .map_err(|_| format!("{text:?} is no domain: write example.org, .example.org or *"))
         };
+        if text.starts_with('[') {
+            let literal = HostLiteral::parse(text).map_err(|error| error.to_string())?;
+            return Ok(Self::Exactly(literal.canonical().to_string()));
+        }
         match text.strip_prefix('.') {
             _ if text == "*" => Ok(Self::All),
             Some(below) => Ok(Self::Below(format!(".{}", name(below)?))),
@@ -31,6 +35,11 @@ impl DomainPattern {
             Self::Exactly(name) => domain == name,
             Self::Below(suffix) => domain.len() > suffix.len() && domain.ends_with(suffix.as_str()),
         }
+    }
+
+    /// Whether it means this one and no other.
+    pub(super) fn is(&self, domain: &str) -> bool {
+        matches!(self, Self::Exactly(name) if name == domain)
     }
 }
 
@@ -46,6 +55,11 @@ impl SenderPattern {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text == "<>" {
             return Ok(Self::Null);
+        }
+        if text.starts_with('[') {
+            return Err(format!(
+                "sender {text:?}: nobody sends from a host without a name: write a domain or an address"
+            ));
         }
         if text.contains('@') {
             let address = Address::parse(text).map_err(|error| format!("sender {text:?}: {error}"))?;

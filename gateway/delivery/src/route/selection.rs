@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashSet, net::IpAddr};
 
 use ipnet::IpNet;
-use securanet_gateway::model::DomainName;
+use securanet_gateway::model::{DomainName, HostLiteral};
 
 use super::{
     HOPS_MAX, RouteFailure,
@@ -69,6 +69,30 @@ impl Selection {
         self.self_names.contains(&host.name)
             || self.self_names.contains(&host.addresses.canonical)
             || addresses.iter().any(|address| self.self_addresses.contains(&address::bare(*address)))
+    }
+
+    /// Whether mail may be carried to a host without a name. One that a route names is the operator's word, as far as
+    /// the protocol is used at all.
+    pub(super) fn admit(&self, host: HostLiteral, is_named: bool) -> Result<(), RouteFailure> {
+        let target = address::bare(host.ip());
+        let barred = |why: &str| Err(RouteFailure::Barred { host: host.to_string(), why: why.to_owned() });
+        if !self.families.has(target) {
+            return barred(if target.is_ipv4() { "IPv4 is not used here" } else { "IPv6 is not used here" });
+        }
+        if is_named {
+            return Ok(());
+        }
+        if self.self_addresses.contains(&target) {
+            return Err(RouteFailure::LoopsBack(host.to_string()));
+        }
+        if self.may_reach(target) {
+            return Ok(());
+        }
+        barred(match address::reach(target) {
+            Reach::World => "the administrator has excluded its network",
+            Reach::Private => "its address is of a private network",
+            Reach::Never => "no mail server in the world can have its address",
+        })
     }
 
     /// Whether mail, or anything else that the DNS alone asks for, may be carried to an address.

@@ -79,7 +79,8 @@ impl Families {
 pub struct RouteSettings {
     /// 1 to 64 letters, digits, `-`, `_`, `.`.
     pub name: String,
-    /// `example.org`, `.example.org` (whatever is below it, not itself), `*`.
+    /// `example.org`, `.example.org` (whatever is below it, not itself), `*`; `[192.0.2.9]`, `[IPv6:2001:db8::9]`: mail
+    /// for user@[192.0.2.9] is carried there whatever address that is.
     #[serde(default)]
     pub recipient_domains: Vec<String>,
     /// `ann@example.org`, `example.org`, `.example.org`, `<>` (reports).

@@ -1,6 +1,6 @@
 //! Routes and the DNS together: a table of who is sent where.
 
-use securanet_gateway::model::{Address, ReversePath, outbound::Schedule};
+use securanet_gateway::model::{Address, RecipientAddress, ReversePath, outbound::Schedule};
 
 use super::*;
 use crate::dns::{
@@ -33,6 +33,10 @@ login = { user = "we", password = "secret" }
 name = "inside"
 recipient_domains = ["local.test", ".local.test"]
 hosts = ["[127.0.0.1]"]
+[[routes]]
+name = "plant"
+recipient_domains = ["[192.0.2.77]"]
+hosts = ["smart.test"]
 [[routes]]
 name = "strict"
 recipient_domains = ["bank.test"]
@@ -82,9 +86,15 @@ async fn the_first_route_that_fits_sender_and_recipient_decides_with_what_mail_w
         ("x@example.org", "ann@bank.test", "bank.test"),
         ("x@late.example.org", "ann@bank.test", "bank.test"),
         ("x@late.example.org", "ann@other.test", "route:late"),
+        ("x@example.org", "ann@[192.0.2.9]", "[192.0.2.9]"),
+        ("x@example.org", "ann@[IPv6:2001:DB8:0::9]", "[IPv6:2001:db8::9]"),
+        ("x@example.org", "ann@[IPv6:::ffff:192.0.2.9]", "[192.0.2.9]"),
+        ("x@example.org", "ann@[192.0.2.77]", "route:plant"),
+        ("x@example.org", "ann@[IPv6:::ffff:192.0.2.77]", "route:plant"),
+        ("x@late.example.org", "ann@[192.0.2.9]", "route:late"),
     ];
     for (from, to, expected) in cases {
-        let destination = router.destination_of(&sender(from), &Address::parse(to).unwrap());
+        let destination = router.destination_of(&sender(from), &RecipientAddress::parse(to).unwrap());
         assert_eq!(destination, expected, "{from} to {to}");
     }
 }
@@ -196,6 +206,8 @@ async fn routes_that_cannot_work_are_refused_with_their_name_and_the_remedy() {
         ("name = \"x\"\nrecipient_domains = [\"a..b\"]", "is no domain"),
         ("name = \"x\"\nsenders = [\"a@b@\"]", "sender"),
         ("name = \"x\"\nsenders = [\"a.test\"]", "needs hosts"),
+        ("name = \"x\"\nrecipient_domains = [\"[2001:db8::1]\"]", "write [192.0.2.1] or [IPv6:2001:db8::1]"),
+        ("name = \"x\"\nsenders = [\"[192.0.2.1]\"]\nhosts = [\"a.test\"]", "host without a name"),
         ("name = \"x\"\nrecipient_domains = [\"*\"]\nhosts = [\"192.0.2.1\"]", "in brackets"),
         ("name = \"x\"\nrecipient_domains = [\"*\"]\nhosts = [\"[192.0.2.1]25\"]", "is no host"),
         ("name = \"x\"\nrecipient_domains = [\"*\"]\nhosts = [\"a.test:0\"]", "is no host"),
@@ -218,7 +230,8 @@ async fn a_route_that_is_none_is_a_fault_of_ours_and_named() {
     for (destination, expected) in [
         ("route:nowhere", "no route \"nowhere\" in this node's settings"),
         ("route:strict", "no route \"strict\" in this node's settings"),
-        ("not a domain", "\"not a domain\" is neither a domain nor a route"),
+        ("[2001:db8::9]", "\"[2001:db8::9]\" is no domain, address literal or route"),
+        ("not a domain", "\"not a domain\" is no domain, address literal or route"),
     ] {
         let failure = router.route(destination, false).await.unwrap_err();
         assert_eq!(failure.to_string(), expected);
@@ -251,4 +264,85 @@ queue = { retry_after = "1m", warn_after = "5m" }
     let wrong = routes.replace("1d,1d", "40d");
     let refused = Router::new(toml::from_str(&wrong).unwrap(), dns, Policies::default()).map(drop).unwrap_err();
     assert!(refused.to_string().contains("patient") && refused.to_string().contains("queue.retry_after"), "{refused}");
+}
+
+#[tokio::test]
+async fn rfc_5321_4_1_3_a_host_without_a_name_is_one_hop_with_its_address() {
+    let settings = r#"
+port = 2525
+self_addresses = ["192.0.2.1", "2001:db8::1"]
+refused_networks = ["198.51.100.0/24"]
+[[routes]]
+name = "tester"
+recipient_domains = ["[127.0.0.1]", "[IPv6:fd00::9]", "[192.0.2.1]"]
+port = 26
+tls = "encrypted"
+[[routes]]
+name = "proved"
+recipient_domains = ["[192.0.2.50]"]
+tls = "dane"
+[[routes]]
+name = "all"
+recipient_domains = ["*"]
+helo_name = "we.test"
+"#;
+    let (server, router) = router(settings, &[]).await;
+    // No answer comes from the DNS, and none is needed.
+    server.is_dead();
+    let hop = |name: &str, address: &str, route: &str| Ok(format!("{name} {address} {route}"));
+    let barred = |part: &'static str| Err((Outcome::Permanent, (5, 1, 2), part));
+    let never = "no mail server in the world";
+    let cases = [
+        ("[192.0.2.9]", hop("[192.0.2.9]", "192.0.2.9:2525", "all")),
+        ("[IPv6:2001:db8::9]", hop("[IPv6:2001:db8::9]", "[2001:db8::9]:2525", "all")),
+        ("[ipv6:::ffff:192.0.2.9]", hop("[192.0.2.9]", "192.0.2.9:2525", "all")),
+        ("[127.0.0.1]", hop("[127.0.0.1]", "127.0.0.1:26", "tester")),
+        ("[IPv6:fd00::9]", hop("[IPv6:fd00::9]", "[fd00::9]:26", "tester")),
+        ("[192.0.2.1]", hop("[192.0.2.1]", "192.0.2.1:26", "tester")),
+        ("[127.0.0.2]", barred(never)),
+        ("[0.0.0.0]", barred(never)),
+        ("[169.254.169.254]", barred(never)),
+        ("[224.0.0.1]", barred(never)),
+        ("[IPv6:::1]", barred(never)),
+        ("[IPv6:::]", barred(never)),
+        ("[IPv6:fe80::1]", barred(never)),
+        ("[IPv6:ff02::1]", barred(never)),
+        ("[IPv6:::ffff:127.0.0.2]", barred(never)),
+        ("[IPv6:64:ff9b::7f00:2]", barred(never)),
+        ("[10.1.2.3]", barred("private network")),
+        ("[IPv6:fd00::8]", barred("private network")),
+        ("[198.51.100.7]", barred("excluded its network")),
+        ("[IPv6:2001:db8::1]", Err((Outcome::Permanent, (5, 4, 6), "loops back"))),
+        ("[192.0.2.50]", Err((Outcome::TemporaryTls, (4, 7, 5), "no TLSA records"))),
+    ];
+    for (destination, expected) in cases {
+        match (router.route(destination, false).await, expected) {
+            (Ok(found), Ok(expected)) => {
+                assert_eq!(found.len(), 1);
+                let route = found[0].route.as_deref().unwrap();
+                assert_eq!(format!("{} {route}", hops(&found)[0]), expected);
+                let tls = if route == "tester" { TlsDemand::Encrypted } else { TlsDemand::Opportunistic };
+                assert!(found[0].tls == tls && found[0].tls_subject.is_none(), "{destination}");
+            }
+            (Err(failure), Err((outcome, status, part))) => {
+                assert_eq!((failure.outcome(), failure.status()), (outcome, status), "{destination}: {failure}");
+                assert!(failure.to_string().contains(part), "{destination}: {failure}");
+            }
+            (found, _) => panic!("{destination}: {found:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_literals_network_and_protocol_are_the_operators_to_decide() {
+    let first = async |settings: &str, destination: &str| {
+        let (_server, router) = router(settings, &[]).await;
+        router.route(destination, false).await.map(|hops| hops[0].addresses[0].to_string()).map_err(|e| e.to_string())
+    };
+    assert_eq!(first("private_targets = true", "[10.1.2.3]").await, Ok("10.1.2.3:25".to_owned()));
+    assert_eq!(first("allowed_networks = [\"127.0.0.0/8\"]", "[127.0.0.1]").await, Ok("127.0.0.1:25".to_owned()));
+    let four = "families = \"ipv4\"\n[[routes]]\nname = \"x\"\nrecipient_domains = [\"[IPv6:2001:db8::9]\"]";
+    let refused = first(four, "[IPv6:2001:db8::9]").await.unwrap_err();
+    assert!(refused.contains("IPv6 is not used here"), "{refused}");
+    assert!(first(four, "[192.0.2.9]").await.is_ok());
 }

@@ -233,7 +233,7 @@ impl TlsReporter {
         sink.write(letter.text().as_bytes()).await?;
         let message = sink.finish().await?.message;
         let recipient = OutboundRecipient {
-            address: to.clone(),
+            address: to.clone().into(),
             destination: to.domain().as_str().to_owned(),
             notify: Notify::Never,
             original: None,

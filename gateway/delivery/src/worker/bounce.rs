@@ -311,7 +311,7 @@ fn to_ours(message: NewMessage, found: Destinations, sender: &ReversePath, writt
 fn outbound(message: NewMessage, to: Address, origin: Origin, written: &Written) -> Outbound {
     let recipient = OutboundRecipient {
         destination: to.domain().as_str().to_owned(),
-        address: to,
+        address: to.into(),
         // Nobody is told of a report's own fate.
         notify: Notify::Never,
         original: None,

@@ -116,7 +116,9 @@ pub(super) struct Delivery<'a> {
 
 impl Delivery<'_> {
     async fn deliver(&mut self, taken: &Taken) -> Result<Verdict, StoreError> {
-        let address = &taken.recipient.address;
+        let Some(address) = taken.recipient.address.named() else {
+            return Ok(refused((5, 1, 2), "a host without a name has no mailboxes here"));
+        };
         let found = match self.find(address).await? {
             Ok(found) => found,
             Err(verdict) => return Ok(verdict),

@@ -277,7 +277,7 @@ impl Core {
     /// `claimed` is the one under which it was claimed.
     fn routed(&self, view: &ItemView, taken: &Taken, claimed: &Arc<str>) -> Arc<str> {
         let recipient = &taken.recipient;
-        let by_operator = recipient.destination != recipient.address.domain().as_str();
+        let by_operator = recipient.destination != recipient.address.host();
         let name = if by_operator {
             recipient.destination.clone()
         } else {

@@ -91,7 +91,7 @@ impl Delivery<'_> {
         let key_of = std::iter::once(by.as_str()).chain(texts.iter().map(String::as_str));
         let of_sender = !to[0].through_list;
         let recipient = |to: &&Onward| OutboundRecipient {
-            address: to.address.clone(),
+            address: to.address.clone().into(),
             destination: to.address.domain().as_str().to_owned(),
             notify,
             original: taken.recipient.original.clone().filter(|_| of_sender),

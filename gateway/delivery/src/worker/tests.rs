@@ -16,7 +16,7 @@ use securanet_gateway::{
     client::StoreClient,
     connection::DrainHandle,
     model::{
-        AccountId, Address, Answer, GroupId, Query, ReversePath,
+        AccountId, Address, Answer, GroupId, Query, RecipientAddress, ReversePath,
         delivery::{QueueAnswer, QueueQuery},
         outbound::{
             Acceptance, Action, EnvelopeOptions, ItemView, Notify, Origin, Outbound, OutboundAnswer, OutboundCommand,
@@ -135,8 +135,8 @@ async fn accept_from(
     options: EnvelopeOptions,
 ) -> u64 {
     let recipient = |text: &&str| {
-        let address = Address::parse(text).unwrap();
-        let destination = address.domain().as_str().to_owned();
+        let address = RecipientAddress::parse(text).unwrap();
+        let destination = address.host();
         OutboundRecipient { address, destination, notify: Notify::Default, original: None }
     };
     let outbound = Outbound {

@@ -3,7 +3,7 @@
 //! Behind it are the router and the SMTP client; tests of the worker put a world of their own there.
 
 use securanet_gateway::{
-    model::{Address, ReversePath},
+    model::{RecipientAddress, ReversePath},
     store::BoxFuture,
 };
 
@@ -17,7 +17,7 @@ use crate::{
 /// The world.
 pub(crate) trait Wire: Send + Sync + 'static {
     /// What mail for a recipient waits with.
-    fn destination_of(&self, sender: &ReversePath, recipient: &Address) -> String;
+    fn destination_of(&self, sender: &ReversePath, recipient: &RecipientAddress) -> String;
 
     /// When mail for a destination is tried again, where its route says something about that.
     fn times(&self, destination: &str) -> Option<Times>;
@@ -75,7 +75,7 @@ impl Internet {
 }
 
 impl Wire for Internet {
-    fn destination_of(&self, sender: &ReversePath, recipient: &Address) -> String {
+    fn destination_of(&self, sender: &ReversePath, recipient: &RecipientAddress) -> String {
         self.router.destination_of(sender, recipient)
     }
 

@@ -4,10 +4,11 @@
 //! ASCII is decided where they are parsed. Limits of length are those of RFC 5321 4.5.3.1.4 raised by what the
 //! announced extensions ask for, and hold per command.
 
+use securanet_gateway::model::HostLiteral;
+
 use super::{
     error::CommandError,
     parameter::{self, MailFrom, RcptTo},
-    path,
 };
 
 /// Longest line in octets, CRLF included, of MAIL and RCPT: 512, and what SIZE, BODY, SMTPUTF8 and the
@@ -42,9 +43,10 @@ impl ClientName {
     /// [`CommandError::ClientName`].
     pub fn parse(text: &str) -> Result<Self, CommandError> {
         let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        let fits = match text.strip_prefix('[') {
-            Some(literal) => path::address_literal(literal).is_ok(),
-            None => (1..=255).contains(&text.len()) && text.bytes().all(is_name),
+        let fits = if text.starts_with('[') {
+            HostLiteral::parse(text).is_ok()
+        } else {
+            (1..=255).contains(&text.len()) && text.bytes().all(is_name)
         };
         if fits { Ok(Self(text.to_owned())) } else { Err(CommandError::ClientName) }
     }
@@ -189,6 +191,7 @@ fn is_foreign(verb: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grammar::path;
 
     #[track_caller]
     fn check(line: &str, expect: Command) {

@@ -10,9 +10,9 @@
 //! local part, because whole countries' phones send `a..b@example.org`. Whether octets above 127 are allowed is
 //! the session's knowledge; here it is only told that there were some.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use securanet_gateway::model::{Address, AddressError, DomainName, LiteralAddress, ReversePath};
+use securanet_gateway::model::{
+    Address, AddressError, DomainName, HostLiteral, LiteralAddress, RecipientAddress, ReversePath,
+};
 
 /// Longest path in octets, a source route not counted (RFC 5321 4.5.3.1.3).
 const PATH_OCTETS_MAX: usize = 256;
@@ -52,6 +52,18 @@ pub enum ForwardPath {
     Literal(LiteralAddress),
     /// `<Postmaster>` (RFC 5321 4.5.1)
     Postmaster,
+}
+
+impl ForwardPath {
+    /// The address, where one was written.
+    #[must_use]
+    pub fn address(&self) -> Option<RecipientAddress> {
+        match self {
+            Self::Address(address) => Some(address.clone().into()),
+            Self::Literal(address) => Some(address.clone().into()),
+            Self::Postmaster => None,
+        }
+    }
 }
 
 impl std::fmt::Display for ForwardPath {
@@ -128,12 +140,12 @@ fn mailbox(text: &str) -> Result<(Mailbox, &str), PathError> {
         return Err(PathError::TooLong);
     }
     let bad_local = |_: AddressError| PathError::LocalPart;
-    let path = match host.strip_prefix('[') {
-        None => {
-            let domain = DomainName::parse(host).map_err(|_| PathError::Domain)?;
-            Mailbox::Named(Address::new(&local, domain).map_err(bad_local)?)
-        }
-        Some(literal) => Mailbox::Literal(LiteralAddress::new(&local, address_literal(literal)?).map_err(bad_local)?),
+    let path = if host.starts_with('[') {
+        let host = HostLiteral::parse(host).map_err(|_| PathError::Literal)?;
+        Mailbox::Literal(LiteralAddress::new(&local, host.ip()).map_err(bad_local)?)
+    } else {
+        let domain = DomainName::parse(host).map_err(|_| PathError::Domain)?;
+        Mailbox::Named(Address::new(&local, domain).map_err(bad_local)?)
     };
     Ok((path, rest))
 }
@@ -166,17 +178,6 @@ fn quoted_string(text: &str) -> Result<(std::borrow::Cow<'_, str>, &str), PathEr
         value.push(c);
     }
     Err(PathError::LocalPart)
-}
-
-/// `IPv4-address-literal / IPv6-address-literal`, without its opening bracket.
-pub(super) fn address_literal(text: &str) -> Result<IpAddr, PathError> {
-    let inside = text.strip_suffix(']').ok_or(PathError::Literal)?;
-    let v6 = inside.split_at_checked(5).filter(|(tag, _)| tag.eq_ignore_ascii_case("IPv6:"));
-    let address = match v6 {
-        Some((_, v6)) => v6.parse::<Ipv6Addr>().map(IpAddr::V6),
-        None => inside.parse::<Ipv4Addr>().map(IpAddr::V4),
-    };
-    address.map_err(|_| PathError::Literal)
 }
 
 #[cfg(test)]

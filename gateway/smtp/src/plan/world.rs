@@ -13,7 +13,7 @@
 use std::collections::{HashMap, HashSet};
 
 use securanet_gateway::model::{
-    Address, Command, GroupId, KeyedHash, ReversePath, TenantId,
+    Address, Command, GroupId, KeyedHash, RecipientAddress, ReversePath, TenantId,
     content::Ingested,
     delivery::FanOut,
     limits::{ACCEPTED_FAN_OUT_MAX, ACCEPTED_OUTBOUND_MAX, RECIPIENTS_MAX},
@@ -25,7 +25,7 @@ use securanet_gateway::model::{
 use super::{Copy, Request, Seen, local, targets};
 use crate::{
     envelope::{Accepted, Envelope, Outlet, Recipient, SentOn},
-    grammar::{Body, ForwardPath},
+    grammar::Body,
 };
 
 /// Names the hash of [`repeat_key`]; frozen, since stores remember its results for three days.
@@ -97,7 +97,7 @@ fn led_to(envelope: &Envelope, recipient: &Recipient, outlet: Option<&Outlet>, w
         let original = recipient.rcpt.original.as_ref();
         original.map(|original| format!("{};{}", original.address_type, original.address))
     };
-    let itself = |address: &Address, outlet: &Outlet, destination: &str| {
+    let itself = |address: RecipientAddress, outlet: &Outlet, destination: &str| {
         vec![Abroad {
             group: outlet.group,
             tenant: outlet.tenant,
@@ -105,20 +105,16 @@ fn led_to(envelope: &Envelope, recipient: &Recipient, outlet: Option<&Outlet>, w
             origin: outlet.origin.clone(),
             through_list: false,
             recipient: OutboundRecipient {
-                address: address.clone(),
+                address,
                 destination: destination.to_owned(),
                 notify: recipient.rcpt.notify,
                 original: original(),
             },
         }]
     };
-    match (&recipient.accepted, &recipient.rcpt.recipient, outlet) {
-        (Accepted::Outside { destination }, ForwardPath::Address(address), Some(outlet)) => {
-            itself(address, outlet, destination)
-        }
-        (Accepted::Local { .. }, ForwardPath::Address(address), Some(outlet)) if waits => {
-            itself(address, outlet, LOCAL_DESTINATION)
-        }
+    match (&recipient.accepted, recipient.rcpt.recipient.address(), outlet) {
+        (Accepted::Outside { destination }, Some(address), Some(outlet)) => itself(address, outlet, destination),
+        (Accepted::Local { .. }, Some(address), Some(outlet)) if waits => itself(address, outlet, LOCAL_DESTINATION),
         (Accepted::Local { accounts, onward, .. }, ..) => {
             let asked = recipient.rcpt.notify;
             let notify = if accounts.len() + onward.len() == 1 { asked } else { asked.without_success() };
@@ -138,7 +134,7 @@ fn sent_on(onward: &SentOn, notify: Notify, original: Option<String>) -> Abroad 
         through_list: onward.through_list,
         recipient: OutboundRecipient {
             destination: onward.to.domain().as_str().to_owned(),
-            address: onward.to.clone(),
+            address: onward.to.clone().into(),
             notify,
             original,
         },

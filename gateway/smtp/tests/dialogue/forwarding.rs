@@ -244,7 +244,7 @@ async fn a_bounce_finds_its_way_back_and_nothing_else_goes_there() {
     let outbound = sent(&server);
     assert_eq!(
         (outbound.sender.to_string().as_str(), outbound.recipients[0].address.clone()),
-        ("<>", address("ann@a.example"))
+        ("<>", address("ann@a.example").into())
     );
     assert_eq!(outbound.origin, Origin::Forward(address(&back)));
     let refused = |from: &str, to: &str, reply: &str| {

@@ -270,7 +270,7 @@ async fn a_destination_is_a_domain_in_ascii_and_lower_case() {
     send(&mut server, "<ann@example.org> SMTPUTF8", &["<Joe@BÜCHER.Example>"], LETTER, "250 2.0.0 *").await;
     let outbound = outbound(&server);
     assert_eq!(outbound.recipients[0].destination, "xn--bcher-kva.example");
-    assert_eq!(outbound.recipients[0].address.local(), "Joe");
+    assert_eq!(outbound.recipients[0].address.to_string(), "Joe@xn--bcher-kva.example");
 }
 
 #[tokio::test(start_paused = true)]

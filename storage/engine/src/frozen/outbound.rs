@@ -8,8 +8,8 @@ use securanet_model::outbound::{
 use super::*;
 
 fn to(text: &str, notify: Notify) -> OutboundRecipient {
-    let address = address(text);
-    let destination = address.domain().as_str().to_owned();
+    let address = RecipientAddress::parse(text).unwrap();
+    let destination = address.host();
     OutboundRecipient { address, destination, notify, original: Some(format!("rfc822;{text}")) }
 }
 
@@ -48,7 +48,8 @@ fn settle(place: Place, outcome: Outcome) -> OutboundCommand {
     OutboundCommand::Settle(vec![Settlement { place, attempt: 1, tried, schedule: Schedule::default() }])
 }
 
-/// One item of eight recipients in eight states, one of a mailing, one of each other origin, one that is closed.
+/// One item of eight recipients in eight states, one of a mailing, one of each other origin, one that is closed, one for
+/// hosts without a name.
 fn outbound() -> Vec<Command> {
     let place = |item, position| Place { item, position };
     let all = Notify::On { success: true, failure: true, delay: true };
@@ -79,6 +80,7 @@ fn outbound() -> Vec<Command> {
         one(Origin::TlsReport),
         OutboundCommand::Take { epoch: 1, places: vec![place(4, 0)] },
         settle(place(4, 0), Outcome::Expanded),
+        accept(vec![to("x@[192.0.2.9]", all), to("x@[IPv6:2001:db8::9]", all)], Origin::Relay("fax".to_owned())),
     ];
     commands.into_iter().map(Command::Outbound).collect()
 }

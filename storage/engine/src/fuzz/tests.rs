@@ -2,7 +2,7 @@
 
 use securanet_kv::Read;
 use securanet_model::{
-    Address, Command, DomainName, Execute, GroupId, ReversePath, TenantId, UnixMillis,
+    Address, Command, DomainName, Execute, GroupId, RecipientAddress, ReversePath, TenantId, UnixMillis,
     account::{AccountRef, AccountRefusal},
     content::{NewMessage, Sealed},
     delivery::{Deliver, DeliverTo, DeliveryKey, FanOut, FanOutTarget, QueueCommand, QuotaRule},
@@ -70,7 +70,7 @@ fn shard_commands() -> Vec<Command> {
 
 fn outbound_commands() -> Vec<Command> {
     let to = |text: &str| OutboundRecipient {
-        address: Address::parse(text).unwrap(),
+        address: RecipientAddress::parse(text).unwrap(),
         destination: text.split_once('@').unwrap().1.to_owned(),
         notify: Notify::Default,
         original: None,

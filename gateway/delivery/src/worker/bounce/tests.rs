@@ -1,7 +1,7 @@
 //! Who is told what.
 
 use securanet_gateway::model::{
-    UnixMillis,
+    RecipientAddress, UnixMillis,
     outbound::{Attempt, Origin, Outcome},
 };
 
@@ -11,7 +11,7 @@ fn recipient(position: u32, state: State, notify: Notify) -> RecipientView {
     RecipientView {
         position,
         recipient: OutboundRecipient {
-            address: Address::parse(&format!("r{position}@example.org")).unwrap(),
+            address: RecipientAddress::parse(&format!("r{position}@example.org")).unwrap(),
             destination: "example.org".to_owned(),
             notify,
             original: None,

@@ -107,6 +107,24 @@ async fn rfc_8689_2_what_requires_tls_comes_back_from_a_destination_whose_hosts_
     fixture.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn rfc_5321_4_1_3_a_host_without_a_name_is_a_destination_of_its_own_with_retries_and_a_bounce() {
+    let fixture = Fixture::new(World::new(|at| if at == "[192.0.2.9]" { Act::Take } else { Act::Defer }));
+    let to = ["fax@[192.0.2.9]", "Scan@[IPv6:::ffff:192.0.2.9]", "fax@[IPv6:2001:db8::9]"];
+    let item = fixture.accept(ann(), &to).await;
+    let view = fixture.ended(item).await;
+    let ends: Vec<_> = view.recipients.iter().map(|recipient| (recipient.state, recipient.attempts)).collect();
+    assert_eq!(ends, [(State::Delivered, 1), (State::Delivered, 1), (State::Failed, 5)]);
+    let taken = fixture.world.taken();
+    assert_eq!(taken, [["fax@[192.0.2.9]", "Scan@[IPv6:::ffff:192.0.2.9]"]], "one host, one transaction");
+    sleep(DAY).await;
+    let told = fixture.store.written();
+    let failed: Vec<_> = told.iter().filter(|text| text.contains("Action: failed")).collect();
+    let whom = "Final-Recipient: rfc822; fax@[IPv6:2001:db8::9]\r\n";
+    assert!(matches!(failed[..], [text] if text.contains(whom)), "{told:?}");
+    fixture.stop().await;
+}
+
 /// How a message for `to` ends where the destination has two hosts.
 async fn with_two_hosts(content: Option<&'static str>, to: &str, first: Act, second: Act) -> (Fixture, ItemView) {
     let hosts = move |at: &str| match at {

@@ -43,7 +43,7 @@ pub(super) async fn inbox(store: &EngineStore) -> MailboxInfo {
 
 pub(super) fn waiting(recipients: &[(&str, Notify)], options: EnvelopeOptions) -> Outbound {
     let recipient = |(text, notify): &(&str, Notify)| OutboundRecipient {
-        address: Address::parse(text).unwrap(),
+        address: RecipientAddress::parse(text).unwrap(),
         destination: LOCAL_DESTINATION.to_owned(),
         notify: *notify,
         original: None,
@@ -90,6 +90,15 @@ async fn a_recipient_here_is_delivered_without_a_connection_and_its_success_is_t
     let words = told.replace("\r\n", " ");
     assert!(words.contains("was delivered to this recipient.") && !words.contains("handed over"), "{told}");
     assert_eq!(fixture.bounces().await, 1);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_without_a_name_has_no_mailboxes_here() {
+    let fixture = fixture().await;
+    let item = put(&fixture.store, waiting(&[("bob@[192.0.2.9]", SUCCESS)], EnvelopeOptions::default())).await;
+    let (state, status, _) = end(&fixture, item).await;
+    assert_eq!((state, status, fixture.world.opened()), (State::Failed, (5, 1, 2), 0));
     fixture.stop().await;
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use securanet_gateway::{
-    model::{Address, ReversePath, outbound::Outcome},
+    model::{RecipientAddress, ReversePath, outbound::Outcome},
     store::BoxFuture,
 };
 use tokio::time::sleep;
@@ -143,8 +143,8 @@ impl World {
 }
 
 impl Wire for World {
-    fn destination_of(&self, _: &ReversePath, recipient: &Address) -> String {
-        recipient.domain().as_str().to_owned()
+    fn destination_of(&self, _: &ReversePath, recipient: &RecipientAddress) -> String {
+        recipient.host()
     }
 
     fn times(&self, _: &str) -> Option<Times> {

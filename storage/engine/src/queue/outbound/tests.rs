@@ -53,7 +53,7 @@ fn address(text: &str) -> Address {
 fn to(text: &str) -> OutboundRecipient {
     let address = address(text);
     let destination = address.domain().as_str().to_owned();
-    OutboundRecipient { address, destination, notify: Notify::Default, original: None }
+    OutboundRecipient { address: address.into(), destination, notify: Notify::Default, original: None }
 }
 
 /// A message with the content `n` from ann.

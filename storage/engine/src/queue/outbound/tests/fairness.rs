@@ -311,7 +311,7 @@ fn a_listing_goes_on_where_it_ended_and_shows_what_the_filter_means() {
     let open: Vec<u64> = (1..=30).rev().filter(|n| *n != 3).collect();
     assert_eq!(listed(Filter { ended: true, ..Filter::default() }), all);
     assert_eq!(listed(Filter::default()), open);
-    let to_bob = Filter { recipient: Some(address("BOB@b.example")), ..Filter::default() };
+    let to_bob = Filter { recipient: Some(address("BOB@b.example").into()), ..Filter::default() };
     assert_eq!(listed(to_bob), thirds().filter(|n| *n != 3).collect::<Vec<_>>());
     let there = Filter { destination: Some("b.example".to_owned()), ended: true, ..Filter::default() };
     assert_eq!(listed(there), thirds().collect::<Vec<_>>());

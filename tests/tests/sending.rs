@@ -142,6 +142,39 @@ fn what_is_submitted_arrives_once_and_the_trace_tells_it() {
 }
 
 #[test]
+fn rfc_5321_4_1_3_a_host_without_a_name_is_sent_to_where_policy_lets_it() {
+    let remote = Rude::start(|_| Manner::Kind);
+    let port = remote.address().port();
+    let route =
+        format!("[[delivery.routing.routes]]\nname = \"lab\"\nrecipient_domains = [\"[127.0.0.1]\"]\nport = {port}\n");
+    let config = config(&remote) + &route;
+    let server = Server::start_with(Options { config, ..Options::default() }, &["ann"]).unwrap();
+    let mut smtp = Dialogue::smtp(server.address("submission"), "EHLO").unwrap();
+    let secret = STANDARD.encode(format!("\0{}\0{PASSWORD}", address("ann")));
+    smtp.expect(&format!("AUTH PLAIN {secret}"), "235").unwrap();
+    smtp.expect(&format!("MAIL FROM:<{}>", address("ann")), "250").unwrap();
+    smtp.expect("RCPT TO:<fax@[127.0.0.1]>", "550 5.1.2").unwrap();
+    server.cli(&["policy", "set", "submission.address_literals", "send", "--account", &address("ann")], "").unwrap();
+    let id = submit(&server, "numbered", &["fax@[127.0.0.1]"]);
+    await_state(&server, &id, "delivered");
+    let taken = remote.taken();
+    assert_eq!((taken.len(), taken[0].to.clone()), (1, vec!["<fax@[127.0.0.1]>".to_owned()]));
+    let shown = queue(&server, &["--ended", "--recipient", "Fax@[127.0.0.1]"]);
+    assert_eq!(shown[0]["recipients"][0]["destination"], "[127.0.0.1]", "{shown:#?}");
+
+    // Not an address that the route names, and none that the world has.
+    let id = submit(&server, "barred", &["fax@[127.0.0.2]"]);
+    let recipient = await_state(&server, &id, "failed");
+    assert_eq!((&recipient["attempts"], remote.taken().len()), (&1.into(), 1));
+    let bounce = await_inbox(&server, 1).remove(0);
+    assert!(
+        bounce.contains("Final-Recipient: rfc822; fax@[127.0.0.2]\r\n") && bounce.contains("Status: 5.1.2"),
+        "{bounce}"
+    );
+    assert!(bounce.contains("the number of a computer"), "{bounce}");
+}
+
+#[test]
 fn p7_four_retries_then_exactly_one_bounce_with_the_history() {
     let remote = Rude::start(|_| Manner::Say(Stage::Rcpt, "450 4.2.1 mailbox is busy, come again"));
     let server = start(&remote);

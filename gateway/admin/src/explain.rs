@@ -6,7 +6,7 @@
 
 use axum::{Json, extract::State};
 use securanet_gateway::model::{
-    Address,
+    RecipientAddress,
     directory::{Account, DirectoryAnswer, DirectoryQuery},
     policy::{self, Scope},
 };
@@ -62,7 +62,9 @@ async fn account(api: &Api, address: &str) -> Result<Option<Account>, ApiError> 
     if matches!(address, "" | "<>") {
         return Ok(None);
     }
-    match api.client.ask_directory(DirectoryQuery::AccountByAddress(Address::parse(address)?)).await? {
+    // None of ours is at a host without a name.
+    let RecipientAddress::Named(address) = RecipientAddress::parse(address)? else { return Ok(None) };
+    match api.client.ask_directory(DirectoryQuery::AccountByAddress(address)).await? {
         DirectoryAnswer::Account(account) => Ok(account),
         other => Err(ApiError::out_of_turn(other)),
     }

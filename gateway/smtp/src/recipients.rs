@@ -5,7 +5,7 @@
 //! | no such mailbox | 550 5.1.1 |
 //! | not our domain, and nobody submits: no relaying, by construction | 550 5.7.1 |
 //! | not our domain, and the device that submits may not send there | 550 5.7.1 |
-//! | an address literal, for who submits | 550 5.1.2 |
+//! | a host without a name, for who submits; unless policy `submission.address_literals` is `send` | 550 5.1.2 |
 //! | a rewritten sender ([`Srs`]) that we did not make, or too long ago | 550 5.1.1 |
 //! | a rewritten sender, for mail that is no bounce | 550 5.7.1 |
 //! | suspended | 550 5.2.1 |
@@ -25,7 +25,7 @@ use securanet_gateway::{
     client::{AccountPlace, StoreClient},
     clock,
     model::{
-        Address, GroupId, ReversePath, StoreError, TenantId,
+        Address, GroupId, LiteralAddress, RecipientAddress, ReversePath, StoreError, TenantId,
         account::{AccountAnswer, AccountQuery, AccountRef, QuotaUsage},
         directory::{Destinations, DirectoryAnswer, DirectoryQuery, Domain, LocalRecipient, Onward, Resolution},
         limits,
@@ -52,6 +52,7 @@ const TIMEOUT: Duration = Duration::from_millis(limits::COMMIT_TIMEOUT_MILLIS);
 const POLICY_TIMEOUT: Duration = Duration::from_secs(5);
 const OVER_QUOTA_POLICY: &str = "smtp.over_quota_reply";
 const SUCCESS_REPORTS_POLICY: &str = "smtp.success_reports";
+const LITERALS_POLICY: &str = "submission.address_literals";
 
 /// Asks the directory and the shards about recipients.
 pub(crate) struct Recipients {
@@ -127,10 +128,7 @@ impl Recipients {
         let address = match recipient {
             ForwardPath::Address(address) => address,
             ForwardPath::Postmaster => return self.postmaster(&mail.sender).await,
-            ForwardPath::Literal(_) if submitter.is_some() => {
-                return Ok(Err(Reply::new(550, (1, 2), "hosts without a name are not sent to: give a domain")));
-            }
-            ForwardPath::Literal(_) => return Ok(Err(no_relay())),
+            ForwardPath::Literal(address) => return self.literal(address, submitter).await,
         };
         if Srs::is_rewritten(address)
             && let Some(domain) = self.domain(address).await?
@@ -179,6 +177,31 @@ impl Recipients {
     ) -> Result<Accepted, StoreError> {
         let Destinations { accounts, onward } = found;
         Ok(Accepted::Local { accounts, onward: self.sent_on(onward, sender, submitted).await?, role })
+    }
+
+    /// A host without a name (RFC 5321 4.1.3), for who submits and as its policy says.
+    async fn literal(
+        &self,
+        address: &LiteralAddress,
+        submitter: Option<&Submitter>,
+    ) -> Result<Result<Accepted, Reply>, StoreError> {
+        let scope = match submitter.map(|submitter| &submitter.who) {
+            None => return Ok(Err(no_relay())),
+            Some(Who::Account(account)) => Scope::Account(account.id),
+            Some(Who::Device { grant, .. }) if !grant.may_send_to_literals() => return Ok(Err(not_for_devices())),
+            Some(Who::Device { sender, .. }) => {
+                self.domain(sender).await?.map_or(Scope::Cluster, |domain| Scope::Domain(domain.id))
+            }
+        };
+        match self.store.ask_directory(DirectoryQuery::Policy(LITERALS_POLICY.to_owned(), scope)).await? {
+            DirectoryAnswer::Policy(Some((value, _))) if value == "send" => {
+                Ok(Ok(Accepted::Outside { destination: RecipientAddress::from(address.clone()).host() }))
+            }
+            DirectoryAnswer::Policy(_) => {
+                Ok(Err(Reply::new(550, (1, 2), "hosts without a name are not sent to: give a domain")))
+            }
+            other => Err(StoreError::Internal(format!("not a policy: {other:?}"))),
+        }
     }
 
     /// The senders of mail that is sent on. One of ours stays where it was checked; a stranger who names one is a stranger.
@@ -338,7 +361,7 @@ fn outside(address: &Address, submitter: Option<&Submitter>) -> Result<Accepted,
         None => return Err(no_relay()),
         Some(Who::Account(_)) => {}
         Some(Who::Device { grant, .. }) if grant.may_send_to(address.domain()) => {}
-        Some(Who::Device { .. }) => return Err(Reply::new(550, (7, 1), "devices here may not send to that domain")),
+        Some(Who::Device { .. }) => return Err(not_for_devices()),
     }
     Ok(Accepted::Outside { destination: address.domain().as_str().to_owned() })
 }
@@ -352,6 +375,10 @@ fn too_many_places(recipient: &str, at: &Address) -> Reply {
          see what members of the address named here lead to, and the catch-alls of their domains"
     );
     Reply::new(451, (3, 5), "this address leads to too many recipients: its administrator has been told, try later")
+}
+
+fn not_for_devices() -> Reply {
+    Reply::new(550, (7, 1), "devices here may not send to that domain")
 }
 
 fn no_relay() -> Reply {

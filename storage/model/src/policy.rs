@@ -174,6 +174,15 @@ pub const CATALOGUE: &[Policy] = &[
         about: "whether who does not log in is told, when asking for it, that a message was delivered or sent on",
     },
     Policy {
+        key: "submission.address_literals",
+        kind: Kind::Word(&["refuse", "send"]),
+        unit: "",
+        default: "refuse",
+        per_domain: true,
+        per_account: true,
+        about: "recipients at hosts without a name, such as user@[192.0.2.9], are refused or sent to",
+    },
+    Policy {
         key: "submission.copy_to_sent",
         kind: Kind::Boolean,
         unit: "",

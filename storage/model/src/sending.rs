@@ -112,6 +112,12 @@ impl RelayGrant {
             RelayRecipients::Domains(domains) => domains.contains(domain),
         }
     }
+
+    /// Whether its devices may send to hosts without a name, which no list of domains has.
+    #[must_use]
+    pub const fn may_send_to_literals(&self) -> bool {
+        matches!(self.recipients, RelayRecipients::Anybody)
+    }
 }
 
 fn matches_pattern(pattern: &Address, address: &Address) -> bool {

@@ -67,6 +67,15 @@ async fn mail_within_the_house_goes_by_the_whole_catalogue() {
 }
 
 #[tokio::test]
+async fn a_recipient_at_a_host_without_a_name_is_none_of_ours() {
+    let path = "/v1/policies/explain?sender=ann@example.org&recipient=fax@%5B192.0.2.9%5D";
+    let (status, rows) = api(store()).get(path).await;
+    assert_eq!(status, StatusCode::OK, "{rows}");
+    let keys: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["key"].as_str().unwrap()).collect();
+    assert!(keys.contains(&"submission.address_literals") && !keys.contains(&"smtp.subaddress_folder"), "{keys:?}");
+}
+
+#[tokio::test]
 async fn what_is_no_address_is_refused() {
     let answer = api(store()).get("/v1/policies/explain?sender=ann&recipient=bob@remote.example").await;
     assert_eq!(problem(&answer).0, 422);

@@ -77,6 +77,23 @@ async fn a_grant_is_for_its_networks_and_its_authors() {
     exchange.check(&format!("S: 220 *\nC: HELO a\nS: 250 *\nC: MAIL FROM:<scan@example.org>\nS: 250 *\nC: RCPT TO:{WORLD}\nS: 550 5.7.1 *")).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_device_sends_to_hosts_without_a_name_where_policy_and_grant_let_it() {
+    let partner = || RelayRecipients::Domains(vec![DomainName::parse("partner.example").unwrap()]);
+    for (policy, recipients, reply) in [
+        ("send", RelayRecipients::Anybody, "250 2.1.5 *"),
+        ("send", partner(), "550 5.7.1 *"),
+        ("refuse", RelayRecipients::Anybody, "550 5.1.2 *"),
+    ] {
+        let mut server = Server::submission();
+        server.store.script().policies.insert("submission.address_literals", policy);
+        server.store.script().relays = vec![printer(&["scan@example.org"], recipients)];
+        let dialogue =
+            format!("{EHLO}C: MAIL FROM:<scan@example.org>\nS: 250 *\nC: RCPT TO:<fax@[198.51.100.9]>\nS: {reply}");
+        server.check(&dialogue).await;
+    }
+}
+
 /// The probes that open relays have been found with: each asks for a recipient that is not ours.
 const PROBES: [(&str, &str); 21] = [
     ("<spam@example.com>", "<victim@relay.test>"),
@@ -107,6 +124,8 @@ async fn no_listener_is_an_open_relay() {
     for make in [Server::smtp, Server::lmtp, Server::submission] {
         for (sender, recipient) in PROBES {
             let mut server = make();
+            // What submitters may do is for them.
+            server.store.script().policies.insert("submission.address_literals", "send");
             let hello = if server.settings.service == Service::Lmtp { "LHLO" } else { "HELO" };
             let mut client = server.connect();
             client.hold(&format!("S: 220 *\nC: {hello} probe.example")).await;

@@ -274,13 +274,6 @@ async fn a_destination_is_a_domain_in_ascii_and_lower_case() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rfc_5321_4_1_3_hosts_without_a_name_are_not_sent_to() {
-    let mut server = Server::submission();
-    let dialogue = "C: MAIL FROM:<ann@example.org>\nS: 250 *\nC: RCPT TO:<joe@[192.0.2.9]>\nS: 550 5.1.2 *";
-    check(&mut server, dialogue).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn rfc_4865_a_message_is_held() {
     let mut server = Server::submission();
     let now = securanet_gateway::clock::now();
@@ -365,4 +358,40 @@ async fn rfc_6409_a_header_has_a_bounded_length() {
     client.hold("C:\nC: .\nS: 552 5.3.4 header is larger *\nC: NOOP\nS: 250 *").await;
     client.bye().await;
     assert!(server.store.contents().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc_5321_4_1_3_hosts_without_a_name_are_sent_to_by_policy() {
+    let mut server = Server::submission();
+    let refused = "C: MAIL FROM:<ann@example.org>
+        S: 250 *
+        C: RCPT TO:<fax@[198.51.100.9]>
+        S: 550 5.1.2 hosts without a name are not sent to: give a domain";
+    check(&mut server, refused).await;
+    server.store.script().policies.insert("submission.address_literals", "send");
+    let recipients =
+        ["<Fax@[198.51.100.9]>", "<fax@[IPv6:::ffff:198.51.100.9]>", "<\"a fax\"@[ipv6:2001:DB8:0::9]>", WORLD];
+    send(&mut server, ANN, &recipients, LETTER, "250 2.0.0 *").await;
+    let outbound = outbound(&server);
+    let to: Vec<_> = outbound.recipients.iter().map(|to| format!("{} {}", to.address, to.destination)).collect();
+    let expected = [
+        "Fax@[198.51.100.9] [198.51.100.9]",
+        "\"a fax\"@[IPv6:2001:db8::9] [IPv6:2001:db8::9]",
+        "joe@elsewhere.example elsewhere.example",
+    ];
+    assert_eq!(to, expected, "each host once, whatever its form");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_reaches_no_host_without_a_name_whatever_the_policy() {
+    let mut exchange = Server::smtp();
+    exchange.store.script().policies.insert("submission.address_literals", "send");
+    let dialogue = "S: 220 *
+        C: HELO a
+        S: 250 *
+        C: MAIL FROM:<ann@example.org>
+        S: 250 *
+        C: RCPT TO:<fax@[198.51.100.9]>
+        S: 550 5.7.1 not a domain of ours: no relaying";
+    exchange.check(dialogue).await;
 }

@@ -125,6 +125,16 @@ async fn rfc_5321_4_1_3_a_host_without_a_name_is_a_destination_of_its_own_with_r
     fixture.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_route_goes_before_what_mail_was_queued_with() {
+    let fixture = Fixture::new(World::new(|at| if at == "route:one" { Act::Take } else { Act::Refuse }));
+    let item = fixture.accept(ann(), &["routed@one.example", "routed@[192.0.2.9]"]).await;
+    let view = fixture.ended(item).await;
+    assert!(view.recipients.iter().all(|recipient| recipient.state == State::Delivered), "{view:?}");
+    assert_eq!(fixture.world.taken().len(), 1, "one destination");
+    fixture.stop().await;
+}
+
 /// How a message for `to` ends where the destination has two hosts.
 async fn with_two_hosts(content: Option<&'static str>, to: &str, first: Act, second: Act) -> (Fixture, ItemView) {
     let hosts = move |at: &str| match at {

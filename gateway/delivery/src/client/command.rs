@@ -189,7 +189,7 @@ mod tests {
                 now: UnixMillis::new(0),
             };
             assert_eq!(envelope.rcpt(&to, &all()), expected);
-            assert_eq!(envelope.mail(&all()).contains("SMTPUTF8"), !address.is_ascii(), "{address}");
+            assert_eq!(envelope.mail(&all(), false).contains("SMTPUTF8"), !address.is_ascii(), "{address}");
         }
     }
 

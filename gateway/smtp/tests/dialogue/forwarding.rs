@@ -151,7 +151,10 @@ async fn rfc_3461_5_2_7_2_of_what_leads_to_several_or_to_a_list_we_tell_ourselve
         let outbound = sent(&server);
         let [recipient] = outbound.recipients.as_slice() else { panic!("{outbound:?}") };
         assert!(recipient.is_local() && outbound.origin == Origin::Local, "it waits: {outbound:?}");
-        assert_eq!((&recipient.address, outbound.sender.to_string().as_str()), (&address(to), "<ann@a.example>"));
+        assert_eq!(
+            (&recipient.address, outbound.sender.to_string().as_str()),
+            (&address(to).into(), "<ann@a.example>")
+        );
         assert_eq!(recipient.notify, Notify::On { success: true, failure: false, delay: false });
         assert!(accepted(&server).1.fan_out.is_empty(), "nothing goes anywhere before");
     }

@@ -10,7 +10,7 @@ use crate::grammar::Reply;
 /// The reply for an error of the store.
 pub(crate) fn of_store(error: &StoreError) -> Reply {
     match error {
-        StoreError::Unavailable(_) => no_commit(),
+        StoreError::Unavailable(_) | StoreError::NotLeader { .. } => no_commit(),
         StoreError::Draining => draining(),
         StoreError::DiskFull { .. } => Reply::new(452, (3, 1), "no room for mail now: try again later"),
         StoreError::Busy => Reply::new(451, (3, 2), "too much mail is coming in: try again later"),

@@ -199,4 +199,10 @@ pub enum StoreError {
     /// A fault of ours.
     #[error("internal fault: {0}")]
     Internal(String),
+    /// Another node leads the group. Who reaches stores over the network asks there at once; protocols never see it.
+    #[error("another node leads the group: {}", leader.as_deref().unwrap_or("which one is not known"))]
+    NotLeader {
+        /// The name of the node that leads, if it is known.
+        leader: Option<String>,
+    },
 }

@@ -1,7 +1,7 @@
 //! Conversions, each way, with the bounds that a peer must keep.
 
 use securanet_model::{
-    Command, Epoch, Execute, GroupId, Query, Reply, RequestId, StoreError, Token, UnixMillis,
+    Answer, Command, Epoch, Execute, GroupId, Query, Reply, RequestId, StoreError, Token, UnixMillis,
     record::{self, RecordError},
 };
 
@@ -9,6 +9,9 @@ use crate::proto;
 
 /// Commands of one request; more would make one log entry too large to replicate in a heartbeat's time.
 const COMMANDS_MAX: usize = 1000;
+/// Octets of the commands of one request: some of the largest that a gateway makes, a submission for a thousand
+/// recipients, are a megabyte.
+pub const COMMANDS_SIZE_BYTES_MAX: usize = 32 << 20;
 
 /// What a peer sent that is not of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +32,7 @@ pub enum WireError {
     },
 }
 
-fn decode<T: serde::de::DeserializeOwned>(field: &'static str, bytes: &[u8]) -> Result<T, WireError> {
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(field: &'static str, bytes: &[u8]) -> Result<T, WireError> {
     record::decode(bytes).map_err(|error| WireError::Record { field, error })
 }
 
@@ -51,6 +54,9 @@ pub fn execute_to_wire(request: &Execute) -> proto::ExecuteRequest {
 pub fn execute_from_wire(message: proto::ExecuteRequest) -> Result<Execute, WireError> {
     let request = message.request_id.try_into().map_err(|_| WireError::Field("request_id"))?;
     if message.commands.is_empty() || message.commands.len() > COMMANDS_MAX {
+        return Err(WireError::Field("commands"));
+    }
+    if message.commands.iter().map(Vec::len).sum::<usize>() > COMMANDS_SIZE_BYTES_MAX {
         return Err(WireError::Field("commands"));
     }
     let commands: Result<Vec<Command>, _> = message.commands.iter().map(|bytes| decode("commands", bytes)).collect();
@@ -110,4 +116,28 @@ pub fn query_from_wire(message: &proto::QueryRequest) -> Result<(GroupId, Query,
         index: token.index,
     };
     Ok((GroupId::new(message.group), decode("query", &message.query)?, message.at_least.as_ref().map(token)))
+}
+
+/// The outcome of a question as it travels.
+#[must_use]
+pub fn answer_to_wire(outcome: &Result<Answer, StoreError>) -> proto::QueryReply {
+    use proto::query_reply::Outcome;
+    let outcome = match outcome {
+        Ok(answer) => Outcome::Answer(record::encode(answer)),
+        Err(error) => Outcome::Error(record::encode(error)),
+    };
+    proto::QueryReply { outcome: Some(outcome) }
+}
+
+/// The outcome of a question from a peer.
+///
+/// # Errors
+/// [`WireError`] names the field; the inner result is what the store said.
+pub fn answer_from_wire(message: &proto::QueryReply) -> Result<Result<Answer, StoreError>, WireError> {
+    use proto::query_reply::Outcome;
+    match &message.outcome {
+        None => Err(WireError::Missing("outcome")),
+        Some(Outcome::Error(error)) => Ok(Err(decode("error", error)?)),
+        Some(Outcome::Answer(answer)) => Ok(Ok(decode("answer", answer)?)),
+    }
 }

@@ -1,14 +1,18 @@
-//! The protobuf of the store service, and its conversions from and to the model.
+//! The protobuf of the store service, its conversions from and to the model, and how nodes reach each other ([`link`]).
 //!
 //! The envelope (group, request id, deadline, token) is protobuf, so that a relay can route without knowing
 //! commands; what is inside are the model's versioned records. Everything that comes from a peer is checked
 //! here, once: behind this border there are only valid values. Errors name the field that was wrong.
 
+pub mod content;
 mod convert;
 pub mod fuzz;
+pub mod link;
+pub mod watching;
 
 pub use convert::{
-    WireError, execute_from_wire, execute_to_wire, outcome_from_wire, outcome_to_wire, query_from_wire, query_to_wire,
+    COMMANDS_SIZE_BYTES_MAX, WireError, answer_from_wire, answer_to_wire, execute_from_wire, execute_to_wire,
+    outcome_from_wire, outcome_to_wire, query_from_wire, query_to_wire,
 };
 
 /// What the compiler made of `store.proto`.

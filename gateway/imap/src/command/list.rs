@@ -22,7 +22,7 @@ use crate::{
 
 /// `LIST`
 pub(crate) async fn list(session: &mut Session, account: &Account, list: &List) -> Result<Tagged, Stop> {
-    if !list.extended && list.patterns == [Vec::new()] {
+    if !list.extended && list.patterns == [Vec::<u8>::new()] {
         session.out.untagged("LIST (\\Noselect) \"/\" \"\"");
         return Ok(Tagged::ok("Delimiter listed"));
     }
@@ -45,7 +45,7 @@ pub(crate) async fn list(session: &mut Session, account: &Account, list: &List) 
 
 /// `LSUB`
 pub(crate) async fn lsub(session: &mut Session, account: &Account, list: &List) -> Result<Tagged, Stop> {
-    if list.patterns == [Vec::new()] {
+    if list.patterns == [Vec::<u8>::new()] {
         session.out.untagged("LSUB (\\Noselect) \"/\" \"\"");
         return Ok(Tagged::ok("Delimiter listed"));
     }

@@ -143,7 +143,7 @@ impl From<StoreError> for Tagged {
     fn from(error: StoreError) -> Self {
         use StoreError as S;
         match &error {
-            S::Unavailable(_) | S::Draining | S::Busy => {
+            S::Unavailable(_) | S::Draining | S::Busy | S::NotLeader { .. } => {
                 tracing::info!(%error, "store cannot answer");
                 Self::no("Service is temporarily unavailable, try again").code(Code::UNAVAILABLE)
             }

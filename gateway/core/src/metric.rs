@@ -16,6 +16,8 @@
 //! | `securanet_login_delay_seconds` | histogram | slow-down imposed on an attempt |
 //! | `securanet_logins_ended_total` | counter: reason | accounts whose open sessions were ended: `credentials`, `suspended`, `deleted`, `moved` |
 //! | `securanet_senders_replaced_total` | counter | copies for addresses outside whose sender became the postmaster, since a rewritten one (SRS) would have been too long; counted at RCPT, and once more where the mail has waited |
+//! | `securanet_store_reachable` | gauge: store (its address) | 1 while this gateway reaches the store, else 0 |
+//! | `securanet_store_missed_tries_total` | counter: store | tries at a store that gave no answer: it was gone, had no quorum, or did not lead |
 
 use std::{path::Path, time::Duration};
 
@@ -35,6 +37,8 @@ const LOGIN_REMEMBERED: &str = "securanet_login_remembered_total";
 const LOGIN_DELAY: &str = "securanet_login_delay_seconds";
 const LOGIN_ENDED: &str = "securanet_logins_ended_total";
 const SENDERS_REPLACED: &str = "securanet_senders_replaced_total";
+const STORE_REACHABLE: &str = "securanet_store_reachable";
+const STORE_MISSED: &str = "securanet_store_missed_tries_total";
 
 /// Tells the recorder what each metric means; called once, after the recorder is installed.
 pub fn describe() {
@@ -55,10 +59,22 @@ pub fn describe() {
         SENDERS_REPLACED,
         "copies sent on whose sender became the postmaster, since SRS had no room for it"
     );
+    describe_gauge!(STORE_REACHABLE, "whether this gateway reaches the store");
+    describe_counter!(STORE_MISSED, "tries at a store that gave no answer");
 }
 
 pub(crate) fn sender_replaced() {
     counter!(SENDERS_REPLACED).increment(1);
+}
+
+/// A store came or went.
+pub(crate) fn store_reachable(store: &str, reachable: bool) {
+    gauge!(STORE_REACHABLE, "store" => store.to_owned()).set(if reachable { 1.0 } else { 0.0 });
+}
+
+/// A store gave no answer.
+pub(crate) fn store_missed(store: &str) {
+    counter!(STORE_MISSED, "store" => store.to_owned()).increment(1);
 }
 
 /// Counts one open connection for as long as it lives.

@@ -1,7 +1,6 @@
 //! The border to the stores: the one trait through which a gateway reads and changes anything.
 //!
-//! It has two implementations: in-process on a node that is a store itself, and a remote client. Neither is in
-//! this crate.
+//! It has two implementations: in-process on a node that is a store itself, and [`crate::remote`] over the network.
 
 use std::{future::Future, ops::Range, pin::Pin};
 
@@ -34,7 +33,8 @@ pub trait Store: Send + Sync + 'static {
     fn query(&self, group: GroupId, query: Query, at_least: Option<Token>)
     -> BoxFuture<'_, Result<Answer, StoreError>>;
 
-    /// Wakes on each change of the topic; the value is the index of the last change. Never misses the last one.
+    /// Wakes on each change of the topic, and perhaps for nothing; never misses the last one. The value grows with each
+    /// waking and means nothing else.
     fn watch(&self, topic: Topic) -> watch::Receiver<u64>;
 
     /// Begins to take a message in. `trace` (the Received field, with its CRLF) goes before the bytes that

@@ -28,7 +28,7 @@ impl AdminApi {
         let token_file = config.token_file();
         let token = std::fs::read_to_string(&token_file)
             .with_context(|| format!("{}: no admin token; has the node run yet?", token_file.display()))?;
-        let address = crate::addresses::admin(&config.data_directory).unwrap_or(config.admin.address);
+        let address = crate::addresses::admin(config.facts_directory()).unwrap_or(config.admin.address);
         Ok(Self {
             http: Client::builder(TokioExecutor::new()).build_http(),
             base: format!("http://{address}"),

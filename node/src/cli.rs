@@ -32,6 +32,15 @@ pub(crate) enum Command {
     CheckConfig(Target),
     /// Run a complete server on loopback with a demo domain and two accounts.
     Demo(Demo),
+    /// The nodes of the cluster.
+    Cluster {
+        /// What with them.
+        #[command(subcommand)]
+        action: Cluster,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
     /// Domains.
     Domain {
         /// What with them.
@@ -188,6 +197,23 @@ pub(crate) enum Command {
     Import(Import),
     /// Export an account into a Maildir.
     Export(Export),
+}
+
+/// What with the cluster's nodes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// Make a certificate for a node, on a store that runs. The first time, the cluster's authority is made too.
+    Certificate {
+        /// The node's name: lower-case letters, digits and hyphens.
+        #[arg(long)]
+        node: String,
+        /// How long it holds.
+        #[arg(long, default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+        /// The folder for certificate, key and the authority's certificate.
+        #[arg(long, default_value = ".")]
+        directory: PathBuf,
+    },
 }
 
 /// What `init` needs.

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::{
     check::{self, Wrong},
     delivery::Delivery,
+    roles::{self, Cluster, Role},
 };
 
 /// Far more than a machine has: a slip of the pen.
@@ -27,8 +28,13 @@ pub(crate) struct Config {
     /// The name that greetings, EHLO and Received fields show; default: this machine's name.
     #[serde(default = "machine_name")]
     pub(crate) hostname: DomainName,
-    /// Where the store keeps everything.
-    pub(crate) data_directory: PathBuf,
+    /// What the node is; default: store and gateway.
+    #[serde(default = "roles::all")]
+    pub(crate) roles: Vec<Role>,
+    /// Where the store keeps everything; a gateway alone has none.
+    pub(crate) data_directory: Option<PathBuf>,
+    /// Its place among other nodes; none for a node alone.
+    pub(crate) cluster: Option<Cluster>,
     /// The store.
     #[serde(default)]
     pub(crate) store: Store,
@@ -270,7 +276,10 @@ impl Config {
     }
 
     fn resolve_paths(&mut self, folder: &Path) {
-        self.data_directory = folder.join(&self.data_directory);
+        self.data_directory = self.data_directory.take().map(|data| folder.join(data));
+        if let Some(cluster) = &mut self.cluster {
+            cluster.resolve_paths(folder);
+        }
         self.admin.token_file = self.admin.token_file.take().map(|file| folder.join(file));
         for certificate in &mut self.certificate {
             certificate.certificate_file = folder.join(&certificate.certificate_file);
@@ -282,15 +291,37 @@ impl Config {
         }
     }
 
+    /// Whether the node keeps mail.
+    pub(crate) fn is_store(&self) -> bool {
+        self.roles.contains(&Role::Store)
+    }
+
+    /// Whether the node serves clients.
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.roles.contains(&Role::Gateway)
+    }
+
     /// The admin token's file.
     pub(crate) fn token_file(&self) -> PathBuf {
-        self.admin.token_file.clone().unwrap_or_else(|| self.data_directory.join("admin-token"))
+        match (&self.admin.token_file, &self.data_directory) {
+            (Some(file), _) => file.clone(),
+            (None, data) => data.clone().unwrap_or_default().join("admin-token"),
+        }
+    }
+
+    /// Where the node writes what others want to know of it: a gateway alone has only the folder of its token.
+    pub(crate) fn facts_directory(&self) -> &Path {
+        let of_token = || self.admin.token_file.as_deref().and_then(Path::parent);
+        self.data_directory.as_deref().or_else(of_token).unwrap_or(Path::new("."))
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let wrong = |key: &str, problem: String, remedy: &str| {
             Err(ConfigError::Value { path: path.to_owned(), key: key.to_owned(), problem, remedy: remedy.to_owned() })
         };
+        if let Some(Wrong { key, problem, remedy }) = roles::check(self) {
+            return wrong(&key, problem, &remedy);
+        }
         let store = &self.store;
         if !(1..=64).contains(&store.shards) {
             return wrong("store.shards", format!("{} is out of range", store.shards), "give 1 to 64 (default 8)");

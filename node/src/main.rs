@@ -2,6 +2,8 @@
 
 mod addresses;
 mod api;
+mod authority;
+mod backend;
 mod check;
 mod cli;
 mod commands;
@@ -13,15 +15,19 @@ mod disk;
 mod dkim;
 mod forward;
 mod front;
+mod gateway_port;
 mod init;
+mod local_store;
 mod maildir;
 pub mod manual;
 mod nodeport;
 mod own_addresses;
 mod queue;
 mod replace;
+mod roles;
 mod run;
 mod sending;
+mod store_service;
 mod telemetry;
 mod tls_report;
 mod transfer;
@@ -77,6 +83,9 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Demo(demo) => demo::demo(&demo.directory, demo.send).await,
+        Command::Cluster { action: cli::Cluster::Certificate { node, days, directory }, target } => {
+            authority::certificate(&target.config, &node, days, &directory).await
+        }
         Command::Domain { action, target } => commands::domain(&AdminApi::of_node(&target.config)?, action).await,
         Command::TlsReport { action, target } => {
             tls_report::tls_report(&AdminApi::of_node(&target.config)?, action).await

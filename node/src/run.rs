@@ -1,74 +1,44 @@
 //! Starting, wiring and stopping one node.
 //!
-//! Order of starting: disks, groups (their logs replay), cluster facts, content, store, listeners, outbound mail, admin API.
-//! Order of stopping: listeners and their sessions, outbound mail, admin API, background tasks, groups (state flushed). Each task is owned here
+//! Order of starting: the store (or the link to stores elsewhere), listeners, outbound mail, the listener for other nodes,
+//! admin API. Order of stopping: listeners and their sessions, outbound mail, admin API, background tasks, the store. Each task is owned here
 //! and joined here.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
-use aws_lc_rs::rand;
+use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
-use securanet_admin::Token;
-use securanet_blob::{
-    intake::{Intake, IntakeSettings},
-    keys::ContentKeys,
-};
+use securanet_admin::{Node, Token};
 use securanet_gateway::{
     client::StoreClient,
-    clock,
     connection::{DrainHandle, Protocol, Shutdown},
+    link::Credentials,
     listener::{self, Listener, ListenerSettings},
     login::{Authenticator, LoginSettings, password::Password},
-    model::directory::{Cluster, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryReply},
     tls::{self, CertificateFiles, ClientCertificates, TlsSettings},
 };
 use securanet_imap::{Imap, ImapSettings};
 use securanet_pop3::Pop3;
-use securanet_raft::{Groups, Settings, Stores};
 use securanet_smtp::{Service, Smtp, SmtpSettings};
-use serde::{Deserialize, Serialize};
 use tokio::{signal::unix::SignalKind, task::JoinSet, time::timeout};
 
 use crate::{
     addresses,
+    backend::Backend,
     config::{self, BareNewline, Config, Speaks, Tls},
-    content::ContentCare,
-    disk::DiskWatch,
-    front::Front,
-    nodeport::NodePort,
     replace::{Readers, replace},
     telemetry,
 };
 
 /// Everything must have stopped this long after a signal, or the process ends anyway: nothing acknowledged is lost.
 const STOP_PATIENCE: Duration = Duration::from_secs(45);
-/// Groups of a node alone elect themselves at once; replaying a long log takes longer than anything else here.
-const START_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A node that runs.
 pub(crate) struct Running {
     drain: DrainHandle,
     tasks: JoinSet<()>,
-    groups: Groups,
+    backend: Backend,
 }
-
-/// What a data directory was made with; read before anything in it is opened.
-#[derive(Serialize, Deserialize)]
-struct DataDirectory {
-    /// Of the whole directory's layout.
-    format: u32,
-    /// Shard groups, fixed when it was made.
-    shards: u32,
-}
-
-const DATA_FORMAT: u32 = 1;
 
 /// `securanet run`
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
@@ -78,6 +48,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 /// What `check-config` tries beyond reading: certificates load.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     config.listener.iter().try_for_each(|listener| tls_of(config, listener).map(drop))?;
+    if let Some(cluster) = &config.cluster {
+        Credentials::load(cluster.files()).context("cluster")?;
+    }
     config.delivery.check()
 }
 
@@ -93,55 +66,26 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
     securanet_smtp::metric::describe();
     metrics::describe_gauge!("securanet_disk_free_bytes", "free space where the data directory is");
     metrics::describe_counter!("securanet_blobs_collected_total", "blobs that nothing referred to and that are gone");
-    let data = &config.data_directory;
-    fs::create_dir_all(data).with_context(|| format!("data_directory {}", data.display()))?;
-    let shards = check_data_directory(data, config.store.shards)?;
-    let disk = DiskWatch::new(data, config.store.disk_reserve_bytes).with_context(|| format!("{}", data.display()))?;
     let (drain, shutdown) = DrainHandle::new();
-
-    let stores = Stores::open(data, config.store.cache_bytes)
-        .with_context(|| format!("{}: cannot be opened; is another securanet running on it?", data.display()))?;
-    let settings = Settings::alone(config.hostname.to_string(), shards, Arc::new(clock::now));
-    let groups = Groups::open(settings, &stores).await?;
-    timeout(START_PATIENCE, groups.ready()).await.context("the groups did not become ready; look at the log above")?;
-    let cluster = cluster_facts(&groups, shards).await?;
-
-    let intake = Intake::new(
-        stores.blobs.clone(),
-        ContentKeys::new(cluster.content_key),
-        IntakeSettings {
-            message_size_bytes_max: config.store.message_size_bytes_max,
-            memory_bytes_max: config.store.transit_memory_bytes_max,
-        },
-    );
-    let front = Front::new(groups.clone(), intake, stores.blobs.clone(), disk.clone(), shutdown.clone());
-    let client = StoreClient::new(Arc::new(front));
-    let care = ContentCare::new(groups.clone(), &stores, ContentKeys::new(cluster.content_key));
-
     let mut tasks = JoinSet::new();
-    tasks.spawn(disk.clone().run(shutdown.clone()));
-    tasks.spawn(care.clone().collect_until(shutdown.clone()));
-    let bound = listeners(&config, &client, &shutdown, &mut tasks).await?;
-    if config.delivery.enabled {
-        tasks.spawn(config.delivery.worker(&config.hostname, client.clone())?.run(shutdown.clone()));
+    let backend = Backend::open(&config, &shutdown, &mut tasks).await?;
+    let client = backend.client();
+    let mut bound = Vec::new();
+    if config.is_gateway() {
+        bound = listeners(&config, &client, &shutdown, &mut tasks).await?;
+        if config.delivery.enabled {
+            tasks.spawn(config.delivery.worker(&config.hostname, client.clone())?.run(shutdown.clone()));
+        }
     }
-    let port = NodePort {
-        hostname: config.hostname.to_string(),
-        cluster: cluster.id,
-        stores: stores.clone(),
-        client: client.clone(),
-        groups: groups.clone(),
-        disk,
-        care,
-        metrics: metrics.clone(),
-        routes: config.delivery.routes(),
-        shutdown: shutdown.clone(),
-    };
+    let nodes = backend.listen(&config, &shutdown, &mut tasks).await?;
+    bound.extend(nodes.map(|address| ("cluster".to_owned(), address)));
+    let port = backend.port(&config, &client, metrics.clone(), &shutdown);
     let admin = admin(&config, client, port, &shutdown, &mut tasks).await?;
     tasks.spawn(upkeep(metrics, shutdown.clone()));
-    addresses::write(data, admin, &bound).with_context(|| format!("{}", data.display()))?;
-    tracing::info!(hostname = %config.hostname, version = env!("CARGO_PKG_VERSION"), shards, "ready");
-    Ok(Running { drain, tasks, groups })
+    let folder = config.facts_directory();
+    addresses::write(folder, admin, &bound).with_context(|| format!("{}", folder.display()))?;
+    tracing::info!(hostname = %config.hostname, version = env!("CARGO_PKG_VERSION"), "ready");
+    Ok(Running { drain, tasks, backend })
 }
 
 /// Histograms of the recorder grow until they are drained; scrapes do it too, but nobody must scrape.
@@ -153,52 +97,6 @@ async fn upkeep(metrics: PrometheusHandle, shutdown: Shutdown) {
             () = &mut draining => return,
             () = tokio::time::sleep(Duration::from_secs(5)) => metrics.run_upkeep(),
         }
-    }
-}
-
-fn check_data_directory(data: &Path, shards: u32) -> anyhow::Result<u32> {
-    let file = data.join("node.json");
-    let Ok(text) = fs::read_to_string(&file) else {
-        if fs::read_dir(data)?.next().is_some_and(|_| data.join("log").exists()) {
-            bail!("{}: there is a log but no node.json: restore it from the backup of this directory", data.display());
-        }
-        let text = serde_json::to_string(&DataDirectory { format: DATA_FORMAT, shards })? + "\n";
-        replace(&file, &text, Readers::Everybody).with_context(|| format!("{}", file.display()))?;
-        return Ok(shards);
-    };
-    let made: DataDirectory = serde_json::from_str(&text).with_context(|| format!("{}", file.display()))?;
-    if made.format != DATA_FORMAT {
-        bail!("{}: made by a release of format {}, this one reads {DATA_FORMAT}", data.display(), made.format);
-    }
-    if made.shards != shards {
-        tracing::warn!(configured = shards, fixed = made.shards, "store.shards is fixed since the first start");
-    }
-    Ok(made.shards)
-}
-
-/// The cluster's facts; made when the directory is empty.
-async fn cluster_facts(groups: &Groups, shards: u32) -> anyhow::Result<Cluster> {
-    use securanet_gateway::model::{Answer, GroupId, Query};
-    let ask = || groups.query(GroupId::DIRECTORY, Query::Directory(DirectoryQuery::Cluster), None);
-    if let Answer::Directory(DirectoryAnswer::Cluster(Some(cluster))) = ask().await? {
-        return Ok(cluster);
-    }
-    let mut secret = [0; 80];
-    rand::fill(&mut secret).map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
-    let part = |from: usize| -> [u8; 32] { std::array::from_fn(|at| secret[from + at]) };
-    let initialise = DirectoryCommand::Initialise {
-        cluster: std::array::from_fn(|at| secret[at]),
-        content_key: part(16),
-        login_key: part(48),
-        shards,
-    };
-    crate::front::commit(groups, initialise).await.and_then(|reply| match reply {
-        DirectoryReply::Refused(refusal) => bail!("the directory refused to be initialised: {refusal}"),
-        _ => Ok(()),
-    })?;
-    match ask().await? {
-        Answer::Directory(DirectoryAnswer::Cluster(Some(cluster))) => Ok(cluster),
-        other => bail!("the directory has no cluster facts after it was initialised: {other:?}"),
     }
 }
 
@@ -297,7 +195,7 @@ fn admin_token(file: &PathBuf) -> anyhow::Result<Token> {
 async fn admin(
     config: &Config,
     client: StoreClient,
-    port: NodePort,
+    port: Arc<dyn Node>,
     shutdown: &Shutdown,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<SocketAddr> {
@@ -306,7 +204,7 @@ async fn admin(
         .await
         .with_context(|| format!("admin.address {}: choose another in the node file", config.admin.address))?;
     let address = socket.local_addr()?;
-    let router = securanet_admin::router(client, Arc::new(port), token);
+    let router = securanet_admin::router(client, port, token);
     let shutdown = shutdown.clone();
     tasks.spawn(async move {
         if let Err(error) = securanet_admin::serve(socket, router, shutdown).await {
@@ -342,9 +240,6 @@ impl Running {
 
     async fn stop(&mut self) {
         while self.tasks.join_next().await.is_some() {}
-        match self.groups.shutdown().await {
-            Ok(()) => tracing::info!("stopped"),
-            Err(error) => tracing::error!(%error, "the state was not made durable; the log has everything"),
-        }
+        self.backend.stop().await;
     }
 }

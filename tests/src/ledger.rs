@@ -40,6 +40,14 @@ impl Ledger {
     /// # Panics
     /// With the promise that is broken.
     pub fn check(&self, server: &Server, accounts: &[&str]) {
+        self.check_at(server, server, accounts);
+    }
+
+    /// The same, with the mailboxes read at a gateway and the scrub done by its store.
+    ///
+    /// # Panics
+    /// With the promise that is broken.
+    pub fn check_at(&self, server: &Server, store: &Server, accounts: &[&str]) {
         let mut found = BTreeMap::<String, u32>::new();
         for local in accounts {
             let mut last = 0;
@@ -60,7 +68,7 @@ impl Ledger {
         let lost: Vec<_> =
             self.acknowledged.lock().unwrap().iter().filter(|id| !found.contains_key(*id)).cloned().collect();
         assert!(lost.is_empty(), "P1: acknowledged and lost: {lost:?}");
-        let scrub = server.cli(&["scrub"], "").expect("scrub");
+        let scrub = store.cli(&["scrub"], "").expect("scrub");
         assert!(scrub.contains(" 0 findings"), "{scrub}");
     }
 }

@@ -26,6 +26,17 @@ pub struct Server {
     child: Option<Child>,
     extra: String,
     wrapper: Vec<String>,
+    kind: Kind,
+}
+
+/// What a server is.
+enum Kind {
+    /// Store and gateway.
+    Alone,
+    /// A store; other nodes reach it at this port, once they may.
+    Store(Option<u16>),
+    /// A gateway of the store at this port, with this name.
+    Gateway(u16, String),
 }
 
 /// How to start one.
@@ -66,13 +77,50 @@ impl Server {
     pub fn start_with(options: Options, accounts: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("securanet-").tempdir()?;
         make_certificate(folder.path())?;
-        let mut server = Self { folder, child: None, extra: options.config, wrapper: options.wrapper };
+        let (extra, wrapper) = (options.config, options.wrapper);
+        let mut server = Self { folder, child: None, extra, wrapper, kind: Kind::Alone };
         server.restart()?;
         server.cli(&["domain", "add", DOMAIN], "")?;
         for account in accounts {
             server.add_account(account)?;
         }
         Ok(server)
+    }
+
+    /// Starts a store for gateways in other processes, with a domain and these accounts.
+    pub fn start_store(accounts: &[&str]) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("securanet-store-").tempdir()?;
+        let kind = Kind::Store(None);
+        let mut server = Self { folder, child: None, extra: String::new(), wrapper: Vec::new(), kind };
+        server.restart()?;
+        server.cli(&["domain", "add", DOMAIN], "")?;
+        for account in accounts {
+            server.add_account(account)?;
+        }
+        // Which cluster it is, it knows only now.
+        server.make_node_certificate("store-1", server.folder())?;
+        server.terminate()?;
+        server.kind = Kind::Store(Some(free_port()));
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Starts a gateway of this store.
+    pub fn start_gateway(&self, name: &str, options: Options) -> anyhow::Result<Self> {
+        let Kind::Store(Some(port)) = self.kind else { bail!("only a store has gateways") };
+        let folder = tempfile::Builder::new().prefix("securanet-gateway-").tempdir()?;
+        make_certificate(folder.path())?;
+        self.make_node_certificate(name, folder.path())?;
+        let kind = Kind::Gateway(port, name.to_owned());
+        let mut server = Self { folder, child: None, extra: options.config, wrapper: options.wrapper, kind };
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Makes a certificate for a node of this store's cluster.
+    pub fn make_node_certificate(&self, name: &str, folder: &Path) -> anyhow::Result<()> {
+        let folder = folder.display().to_string();
+        self.cli(&["cluster", "certificate", "--node", name, "--directory", &folder], "").map(drop)
     }
 
     /// Starts a server on a data directory as an archive (gzipped tar of `data/`) holds it.
@@ -82,7 +130,7 @@ impl Server {
         let mut unpack = Command::new("tar");
         unpack.arg("-xzf").arg(archive).arg("-C").arg(folder.path());
         must(unpack, "")?;
-        let mut server = Self { folder, child: None, extra: String::new(), wrapper: Vec::new() };
+        let mut server = Self { folder, child: None, extra: String::new(), wrapper: Vec::new(), kind: Kind::Alone };
         server.restart()?;
         Ok(server)
     }
@@ -93,11 +141,31 @@ impl Server {
     }
 
     fn write_config(&self) -> anyhow::Result<()> {
+        let cluster = |name: &str, line: String| {
+            format!(
+                "[cluster]\n{line}\ncertificate_file = \"{name}-certificate.pem\"\nkey_file = \"{name}-key.pem\"\n\
+                 authority_file = \"cluster-authority.pem\"\n"
+            )
+        };
+        let (head, tail) = match &self.kind {
+            Kind::Alone => ("data_directory = \"data\"\n", String::new()),
+            Kind::Store(port) => (
+                "data_directory = \"data\"\nroles = [\"store\"]\n",
+                port.map(|port| cluster("store-1", format!("address = \"127.0.0.1:{port}\""))).unwrap_or_default(),
+            ),
+            Kind::Gateway(port, name) => {
+                ("roles = [\"gateway\"]\n", cluster(name, format!("stores = [\"127.0.0.1:{port}\"]")))
+            }
+        };
+        let token = if matches!(self.kind, Kind::Gateway(..)) { "token_file = \"admin-token\"\n" } else { "" };
         let mut text = format!(
-            "hostname = \"mail.{DOMAIN}\"\ndata_directory = \"data\"\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n\n\
-             [[certificate]]\nname = \"test\"\ncertificate_file = \"certificate.pem\"\nkey_file = \"key.pem\"\n",
+            "hostname = \"mail.{DOMAIN}\"\n{head}{}\n{tail}[admin]\naddress = \"127.0.0.1:0\"\n{token}\n",
             self.extra
         );
+        if matches!(self.kind, Kind::Store(_)) {
+            return Ok(fs::write(self.config(), text)?);
+        }
+        text += "[[certificate]]\nname = \"test\"\ncertificate_file = \"certificate.pem\"\nkey_file = \"key.pem\"\n";
         for (name, protocol, tls) in LISTENERS {
             let more = match name {
                 "strict" => "bare_newline = \"reject\"\n",
@@ -140,7 +208,8 @@ impl Server {
     }
 
     fn addresses_file(&self) -> PathBuf {
-        self.folder.path().join("data/addresses.json")
+        let folder = if matches!(self.kind, Kind::Gateway(..)) { "" } else { "data" };
+        self.folder.path().join(folder).join("addresses.json")
     }
 
     fn log_file(&self) -> PathBuf {
@@ -250,6 +319,14 @@ impl Drop for Server {
             eprintln!("--- the server's log:\n{}", self.log());
         }
     }
+}
+
+/// A port that nobody has, out of the range that connections going out get: who tries to reach a server that is gone must
+/// not be given its port.
+fn free_port() -> u16 {
+    let from = 20_000 + u16::try_from(std::process::id() % 10_000).expect("below 10,000");
+    let free = (from..=u16::MAX).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("a free port")
 }
 
 /// An address of the test domain.

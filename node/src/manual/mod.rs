@@ -55,4 +55,6 @@ pub mod adr {
     pub mod adr_0018_one_failure_for_all_that_waits {}
     #[doc = include_str!("adr/0019-what-is-sent-on.md")]
     pub mod adr_0019_what_is_sent_on {}
+    #[doc = include_str!("adr/0020-gateways-reach-stores-by-grpc.md")]
+    pub mod adr_0020_gateways_reach_stores_by_grpc {}
 }

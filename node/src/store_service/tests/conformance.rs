@@ -159,12 +159,18 @@ async fn what_is_not_there_is_said_to_be_not_there() {
     let (world, _far, subjects) = both().await;
     let nowhere = GroupId::new(99);
     for (name, store, owner) in &subjects {
+        let start = tokio::time::Instant::now();
         let gone = Some(StoreError::NoGroup(nowhere));
         let command = Command::Account(owner.place.account, AccountCommand::Remove);
         assert_eq!(store.execute(request(nowhere, command)).await.err(), gone, "{name}");
         assert_eq!(store.query(nowhere, Query::Totals, None).await.err(), gone, "{name}");
         let open = store.open(owner.place.group, owner.place.account, EmailId::new(7)).await;
         assert_eq!(open.err(), Some(StoreError::NotFound), "{name}");
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{name}: nobody else could have it, after {:?}",
+            start.elapsed()
+        );
         assert_eq!(store.open_outbound(owner.place.group, 7).await.err(), Some(StoreError::NotFound), "{name}");
     }
     world.close().await;

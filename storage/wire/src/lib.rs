@@ -8,6 +8,7 @@ pub mod content;
 mod convert;
 pub mod fuzz;
 pub mod link;
+pub mod replication;
 pub mod watching;
 
 pub use convert::{

@@ -1,0 +1,187 @@
+//! What a fuzzer calls: bytes of another node, which must never do more than be refused.
+
+use prost::Message;
+
+use super::{
+    begin_from_wire, begin_to_wire, blob_request_from_wire, blob_request_to_wire, blob_step_from_wire, frame_from_wire,
+    frame_to_wire, proto, replies_from_wire, replies_to_wire, taken_from_wire, taken_to_wire, transfer_from_wire,
+    transfer_outcome_from_wire, transfer_outcome_to_wire, transfer_to_wire, vote_from_wire, vote_outcome_from_wire,
+    vote_outcome_to_wire, vote_to_wire,
+};
+use crate::WireError;
+
+/// Decodes bytes as each message; whatever is accepted survives a round trip.
+///
+/// # Panics
+/// When an accepted message changes on its way out and back in: that is the finding.
+pub fn fuzz_replication(data: &[u8]) {
+    fn accepted<M: Message + Default, T>(data: &[u8], check: impl Fn(M) -> Result<T, WireError>) -> Option<T> {
+        M::decode(data).ok().and_then(|message| check(message).ok())
+    }
+    if let Some(frame) = accepted(data, frame_from_wire) {
+        assert_eq!(frame_from_wire(frame_to_wire(frame.clone())), Ok(frame));
+    }
+    if let Some(replies) = accepted(data, replies_from_wire) {
+        assert_eq!(replies_from_wire(replies_to_wire(replies.clone())), Ok(replies));
+    }
+    if let Some(ask) = accepted(data, vote_from_wire) {
+        assert_eq!(vote_from_wire(vote_to_wire(&ask)), Ok(ask));
+    }
+    if let Some(outcome) = accepted(data, vote_outcome_from_wire) {
+        assert_eq!(vote_outcome_from_wire(vote_outcome_to_wire(outcome.clone())), Ok(outcome));
+    }
+    if let Some(ask) = accepted(data, transfer_from_wire) {
+        assert_eq!(transfer_from_wire(transfer_to_wire(&ask)), Ok(ask));
+    }
+    if let Some(outcome) = accepted(data, transfer_outcome_from_wire) {
+        assert_eq!(transfer_outcome_from_wire(transfer_outcome_to_wire(outcome.clone())), Ok(outcome));
+    }
+    if let Some(begin) = accepted(data, begin_from_wire) {
+        let super::proto::SnapshotFrame { frame: Some(proto::snapshot_frame::Frame::Begin(again)) } =
+            begin_to_wire(&begin)
+        else {
+            return;
+        };
+        assert_eq!(begin_from_wire(again), Ok(begin));
+    }
+    if let Some(taken) = accepted(data, taken_from_wire) {
+        assert_eq!(taken_from_wire(taken_to_wire(taken.clone())), Ok(taken));
+    }
+    if let Some((node, blob)) = accepted(data, blob_request_from_wire) {
+        assert_eq!(blob_request_from_wire(blob_request_to_wire(&node, blob)), Ok((node, blob)));
+    }
+    // Only read; what is written is not made of these.
+    drop(accepted(data, blob_step_from_wire));
+    drop(accepted(data, super::snapshot_frame_from_wire));
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::bytes::Bytes;
+    use securanet_model::{BlobId, GroupId, TenantId};
+
+    use super::{super::*, *};
+
+    const VOTE: Ballot = Ballot { term: 3, replica: 2, committed: true };
+    const AT: Position = Position { term: 3, leader: 2, index: 77 };
+
+    fn frame() -> AppendFrame {
+        let append = Append {
+            session: 9,
+            group: GroupId::new(3),
+            targets: vec![1, 4],
+            vote: VOTE,
+            previous: Some(AT),
+            entries: vec![Bytes::from_static(b"row"), Bytes::from_static(b"another")],
+            commit: Some(AT),
+        };
+        AppendFrame {
+            node: Some("node-1".to_owned()),
+            appends: vec![append.clone(), Append { entries: Vec::new(), ..append }],
+        }
+    }
+
+    fn replies() -> Vec<AppendReply> {
+        let outcomes = [
+            Outcome::Matched(Some(AT)),
+            Outcome::Matched(None),
+            Outcome::Conflict(AT),
+            Outcome::HigherVote(VOTE),
+            Outcome::Refused("no".to_owned()),
+            Outcome::Waiting { blobs: 3 },
+        ];
+        outcomes.map(|outcome| AppendReply { session: 9, replica: 4, outcome }).to_vec()
+    }
+
+    fn seeds() -> Vec<Vec<u8>> {
+        let (node, group) = ("node-1".to_owned(), GroupId::new(3));
+        let ask = VoteAsk {
+            node: node.clone(),
+            group,
+            target: 2,
+            pre_vote: true,
+            vote: VOTE,
+            last: Some(AT),
+            transfer: true,
+        };
+        let transfer = TransferAsk { node: node.clone(), group, target: 2, to: 3, vote: VOTE, last: Some(AT) };
+        let begin = SnapshotBegin { node: node.clone(), group, target: 2, vote: VOTE, id: [7; 16] };
+        let taken = SnapshotPosition { chunks: 4, rows: 500, after: Some(Bytes::from_static(b"key")) };
+        let Some(proto::snapshot_frame::Frame::Begin(inner)) = begin_to_wire(&begin).frame else { unreachable!() };
+        vec![
+            frame_to_wire(frame()).encode_to_vec(),
+            replies_to_wire(replies()).encode_to_vec(),
+            vote_to_wire(&ask).encode_to_vec(),
+            vote_outcome_to_wire(Ok(Voted { vote: VOTE, granted: true, last: Some(AT) })).encode_to_vec(),
+            vote_outcome_to_wire(Err("no".to_owned())).encode_to_vec(),
+            transfer_to_wire(&transfer).encode_to_vec(),
+            transfer_outcome_to_wire(TransferOutcome::NotFlushed(Some(AT))).encode_to_vec(),
+            transfer_outcome_to_wire(TransferOutcome::VoteChanged(VOTE)).encode_to_vec(),
+            inner.encode_to_vec(),
+            begin_to_wire(&begin).encode_to_vec(),
+            taken_to_wire(SnapshotTaken::Taken(taken)).encode_to_vec(),
+            taken_to_wire(SnapshotTaken::Installed(VOTE)).encode_to_vec(),
+            blob_request_to_wire("node-1", BlobId { tenant: TenantId::new(1), hash: [9; 32] }).encode_to_vec(),
+            proto::BlobFrame { frame: Some(proto::blob_frame::Frame::Bytes(Bytes::from_static(b"abc"))) }
+                .encode_to_vec(),
+        ]
+    }
+
+    #[test]
+    fn messages_survive_a_round_trip() {
+        assert_eq!(frame_from_wire(frame_to_wire(frame())), Ok(frame()));
+        assert_eq!(replies_from_wire(replies_to_wire(replies())), Ok(replies()));
+        seeds().iter().for_each(|seed| fuzz_replication(seed));
+    }
+
+    #[test]
+    fn mutated_messages_are_refused_or_survive() {
+        let mut random: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mut next = move || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random
+        };
+        for _ in 0..2000 {
+            for mut seed in seeds() {
+                for _ in 0..=next() % 4 {
+                    let at = usize::try_from(next()).unwrap_or(0) % seed.len();
+                    seed[at] = next().to_le_bytes()[0];
+                }
+                seed.truncate(usize::try_from(next()).unwrap_or(0) % (seed.len() + 1) + 1);
+                fuzz_replication(&seed);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_foreign_or_beyond_its_bound_is_refused_by_name() {
+        let refused = |change: fn(&mut proto::AppendFrame)| {
+            let mut wire = frame_to_wire(frame());
+            change(&mut wire);
+            frame_from_wire(wire).unwrap_err().to_string()
+        };
+        assert!(refused(|frame| frame.appends[0].vote = None).contains("vote"));
+        assert!(refused(|frame| frame.appends[1].targets.clear()).contains("targets"));
+        assert!(refused(|frame| frame.appends[1].targets = vec![1; 17]).contains("targets"));
+        assert!(refused(|frame| frame.appends[0].entries = vec![Bytes::new(); 1025]).contains("entries"));
+        assert!(refused(|frame| frame.appends = vec![frame.appends[1].clone(); 4097]).contains("appends"));
+        let hello = |version, node: &str| Some(proto::Hello { version, node: node.to_owned() });
+        let vote = |hello| vote_from_wire(proto::VoteRequest { hello, vote: Some(VOTE.into()), ..Default::default() });
+        assert!(vote(hello(1, "node")).is_ok());
+        assert!(vote(hello(2, "node")).unwrap_err().to_string().contains("version"));
+        assert!(vote(hello(1, "")).unwrap_err().to_string().contains("node"));
+        assert!(vote(hello(1, &"n".repeat(256))).unwrap_err().to_string().contains("node"));
+        assert!(vote(None).unwrap_err().to_string().contains("hello"));
+        let mut blob = blob_request_to_wire("node", BlobId { tenant: TenantId::new(1), hash: [9; 32] });
+        blob.hash = Bytes::from_static(&[9; 31]);
+        assert_eq!(blob_request_from_wire(blob), Err(WireError::Field("hash")));
+        let frame = proto::BlobFrame { frame: Some(proto::blob_frame::Frame::Bytes(vec![0; 256 * 1024 + 1].into())) };
+        assert_eq!(blob_step_from_wire(frame), Err(WireError::Field("bytes")));
+        let long =
+            replies_to_wire(vec![AppendReply { session: 1, replica: 1, outcome: Outcome::Refused("ü".repeat(4000)) }]);
+        let Some(proto::append_reply::Outcome::Refused(why)) = &long.replies[0].outcome else { unreachable!() };
+        assert_eq!(why.len(), 4096);
+    }
+}

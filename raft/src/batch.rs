@@ -17,7 +17,7 @@ use securanet_model::{Execute, GroupId, Reply, StoreError, UnixMillis, record, r
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    group::GroupRaft,
+    group::{GroupRaft, not_leader},
     metric::Commits,
     settings::{BatchBounds, Clock},
     types::{Callback, Proposed, TypeConfig},
@@ -189,7 +189,7 @@ impl Batcher {
         let group = self.group;
         StoreError::Unavailable(match error {
             None => format!("group {group} has stopped"),
-            Some(ClientWriteError::ForwardToLeader(_)) => format!("group {group} has no leader on this node"),
+            Some(ClientWriteError::ForwardToLeader(forward)) => return not_leader(&forward),
             Some(error) => format!("group {group}: {error}"),
         })
     }

@@ -68,6 +68,7 @@ mod tests {
             waiting_requests: 0,
             proposals_in_flight: 0,
             clock_ahead_millis,
+            hollow: false,
             stopped: None,
         }]
     }

@@ -215,7 +215,7 @@ impl Deliveries {
 
     fn trace(&self, group: GroupId, error: &StoreError) {
         match error {
-            StoreError::Unavailable(_) | StoreError::Busy | StoreError::Draining => {
+            StoreError::Unavailable(_) | StoreError::Busy | StoreError::Draining | StoreError::NotLeader { .. } => {
                 tracing::debug!(queue = %self.queue, %group, %error, "fan-out waits");
             }
             _ => tracing::error!(queue = %self.queue, %group, %error, "fan-out is refused, it tries again"),

@@ -16,6 +16,7 @@
 //! group u32 | 0xffffffff | 0x01 AppliedRow    the last applied entry; in the same batch as what it did
 //! group u32 | 0xffffffff | 0x02 MembershipRow the last applied membership
 //! group u32 | 0xffffffff | 0x03 u32           the current generation (the flip row); absent is 0
+//! group u32 | 0xffffffff | 0x04 u32           a generation that may name blobs which are not here; absent is none
 //! ```
 
 use bytes::Bytes;
@@ -53,6 +54,7 @@ pub(crate) const OWN_GENERATION: u32 = u32::MAX;
 const APPLIED: u8 = 0x01;
 const MEMBERSHIP: u8 = 0x02;
 const GENERATION: u8 = 0x03;
+const HOLLOW: u8 = 0x04;
 
 fn log_key(group: GroupId, kind: u8) -> Vec<u8> {
     let mut key = Vec::with_capacity(13);
@@ -114,6 +116,10 @@ pub(crate) fn membership_key(group: GroupId) -> Vec<u8> {
 
 pub(crate) fn generation_key(group: GroupId) -> Vec<u8> {
     state_key(group, GENERATION)
+}
+
+pub(crate) fn hollow_key(group: GroupId) -> Vec<u8> {
+    state_key(group, HOLLOW)
 }
 
 /// Which replica of a group lives here.
@@ -274,6 +280,7 @@ mod tests {
         assert_eq!(applied_key(group), [1, 2, 3, 4, 255, 255, 255, 255, 1]);
         assert_eq!(membership_key(group), [1, 2, 3, 4, 255, 255, 255, 255, 2]);
         assert_eq!(generation_key(group), [1, 2, 3, 4, 255, 255, 255, 255, 3]);
+        assert_eq!(hollow_key(group), [1, 2, 3, 4, 255, 255, 255, 255, 4]);
         assert_eq!(index_of(&entry_key(group, 77)), Some(77));
         let whole = entry_range(group, 0, None);
         assert!(whole.start > purged_key(group) && whole.end.unwrap() > entry_key(group, u64::MAX));

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use openraft::{RaftMetrics, ReadPolicy, async_runtime::watch::WatchReceiver};
+use openraft::{RaftMetrics, ReadPolicy, TryAsRef, async_runtime::watch::WatchReceiver, errors::ForwardToLeader};
 use parking_lot::Mutex;
 use securanet_model::{
-    Answer, Execute, GroupId, Query, Reply, StoreError, Token, account::AccountQuery, delivery::QueueQuery,
+    Answer, Execute, GroupId, Query, ReplicaId, Reply, StoreError, Token, account::AccountQuery, delivery::QueueQuery,
     directory::DirectoryQuery, limits, outbound::OutboundQuery,
 };
 use tokio::{sync::watch, time::timeout};
@@ -17,8 +17,9 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     RaftError, Settings,
     batch::Batcher,
+    gate::Gate,
     log::GroupLog,
-    network::NoPeers,
+    network::{Arrivals, GroupNetwork, Network},
     retention::LogSituation,
     settings::Clock,
     state::{Replica, StateMachine},
@@ -52,6 +53,12 @@ pub(crate) struct Group {
     /// Whether everything that the log held at start is applied (and, on a leader, its first entry).
     ready: watch::Sender<bool>,
     slowest: Mutex<Slowest>,
+    /// A snapshot that another node sends.
+    pub(crate) arrivals: Arrivals,
+    pub(crate) gate: Arc<Gate>,
+    network: Network,
+    /// What the log held when the group was started, which may have been acknowledged.
+    last_at_start: Option<u64>,
 }
 
 /// The slowest other voter, and since when it has not moved.
@@ -61,22 +68,31 @@ struct Slowest {
 }
 
 impl Group {
-    /// Starts a group; a new one gets this replica as its only voter.
-    pub(crate) async fn start(settings: &Settings, log: GroupLog, replica: Arc<Replica>) -> Result<Self, RaftError> {
+    /// Starts a group; a new one gets the voters of the settings, and the first of them begins it.
+    pub(crate) async fn start(
+        settings: &Settings,
+        network: &Network,
+        gate: &Arc<Gate>,
+        log: GroupLog,
+        replica: Arc<Replica>,
+    ) -> Result<Self, RaftError> {
         let (id, replica_id) = (replica.group(), settings.replica.get());
         let stopped = |message: String| RaftError::Stopped { group: id, message };
         check_together(&log, &replica)?;
         let config = Arc::new(settings.openraft(id)?);
         let machine = StateMachine::new(replica.clone());
-        let raft = GroupRaft::new(replica_id, config, NoPeers, log.clone(), machine).await;
+        let last_at_start = log.ends().last.map(|id| id.index);
+        let peers = GroupNetwork::new(network.clone(), replica_id, replica.clone());
+        let raft = GroupRaft::new(replica_id, config, peers, log.clone(), machine).await;
         let raft = raft.map_err(|error| stopped(error.to_string()))?;
         if raft.is_initialized().await.map_err(|error| stopped(error.to_string()))? {
             // The only voter need not wait for a tick to be elected.
             if replica.voters().into_iter().eq([replica_id]) {
                 raft.trigger().elect(false).await.map_err(|error| stopped(error.to_string()))?;
             }
-        } else {
-            let members = BTreeMap::from([(replica_id, Member { node: settings.node.clone() })]);
+        } else if settings.voters.first().is_some_and(|(first, _)| *first == settings.replica) {
+            let member = |(replica, node): &(ReplicaId, String)| (replica.get(), Member { node: node.clone() });
+            let members: BTreeMap<u64, Member> = settings.voters.iter().map(member).collect();
             raft.initialize(members).await.map_err(|error| stopped(error.to_string()))?;
         }
         Ok(Self {
@@ -89,6 +105,10 @@ impl Group {
             clock: settings.clock.clone(),
             ready: watch::Sender::new(false),
             slowest: Mutex::new(Slowest { matched: None, since: Instant::now() }),
+            arrivals: Arrivals::default(),
+            gate: gate.clone(),
+            network: network.clone(),
+            last_at_start,
         })
     }
 
@@ -97,22 +117,54 @@ impl Group {
     }
 
     /// Waits until the group can answer for everything that it acknowledged before it was started; then sees to
-    /// it that a leader alone has no ticks, until openraft stops.
+    /// it that a leader alone has no ticks and that a new leader looks after the queue, until openraft stops.
     pub(crate) async fn recover(&self) {
         // Without an end of its own: replay takes as long as it takes, and shutting down ends it.
-        if self.raft.wait_for_recovery(None).await.is_err() {
+        if !self.replayed().await {
             return;
         }
         self.ready.send_replace(true);
         // Ticks start elections and heartbeats. The only voter needs neither, and twenty ticks a second of nine
         // groups cost more than a percent of a core.
         let mut server = self.raft.server_metrics();
+        let mut led = self.raft.is_leader();
         loop {
             self.raft.runtime_config().tick(!self.is_alone());
+            let leads = self.raft.is_leader();
+            if leads && !led {
+                self.replica.effects().fan_out.notify_one();
+            }
+            led = leads;
             if server.changed().await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Waits until the group has committed what the log held at start, and all of that is applied; false when openraft
+    /// has stopped. Not what the log holds by now: under load that is always more than what is committed.
+    async fn replayed(&self) -> bool {
+        let at_start = self.last_at_start;
+        let committed = self.raft.wait(None);
+        let committed = committed.metrics(
+            |metrics| {
+                let committed = metrics.cluster_committed.map(|id| id.index);
+                committed.is_some() && committed >= at_start
+            },
+            "what the log held at start is committed",
+        );
+        let Ok(metrics) = committed.await else { return false };
+        let committed = metrics.cluster_committed.map(|id| id.index);
+        let mut position = self.replica.watch_position();
+        position.wait_for(|position| position.applied.map(|id| id.index) >= committed).await.is_ok()
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub(crate) fn replica_id(&self) -> u64 {
+        self.replica_id
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -179,7 +231,10 @@ impl Group {
             return Ok(());
         }
         let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
-        confirmed.map(drop).map_err(|error| StoreError::Unavailable(format!("group {}: {error}", self.id)))
+        confirmed.map(drop).map_err(|error| match error.try_as_ref() {
+            Some(forward) => not_leader(forward),
+            None => StoreError::Unavailable(format!("group {}: {error}", self.id)),
+        })
     }
 
     /// Whether this replica leads and is the only voter.
@@ -262,9 +317,15 @@ impl Group {
             waiting_requests: waiting,
             proposals_in_flight: in_flight,
             clock_ahead_millis: self.clock_ahead_millis(),
+            hollow: self.replica.is_hollow(),
             stopped: metrics.running_state.err().map(|error| error.to_string()),
         }
     }
+}
+
+/// What whoever asked the wrong node is told.
+pub(crate) fn not_leader(forward: &ForwardToLeader<TypeConfig>) -> StoreError {
+    StoreError::NotLeader { leader: forward.leader_node.as_ref().map(|member| member.node.clone()) }
 }
 
 /// Whether log and state can belong together. openraft would begin anew, or leave out what is missing.

@@ -10,7 +10,7 @@ use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use securanet_blob::{BlobStore, Lease, intake::LEASE_MILLIS};
 use securanet_model::{
-    Answer, BlobId, Execute, GroupId, Query, Reply, StoreError, Token, UnixMillis,
+    Answer, BlobId, Execute, GroupId, Query, ReplicaId, Reply, StoreError, Token, UnixMillis,
     request::{Topic, Totals},
 };
 use tokio::{
@@ -23,9 +23,12 @@ use crate::{
     GroupStatus, RaftError, Settings, Stores,
     clock_alarm::ClockAlarm,
     fan_out::FanOut,
+    gate::Gate,
     group::Group,
+    hollow::keep_filled,
     log::LogStore,
     metric,
+    network::{Network, Pace, ReplicationService},
     settings::Clock,
     state::{Effects, Replica, flush::Flusher},
     types::messages_of,
@@ -63,15 +66,21 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    fn group(&self, id: GroupId) -> Result<&Arc<Group>, StoreError> {
+    pub(crate) fn group(&self, id: GroupId) -> Result<&Arc<Group>, StoreError> {
         self.groups.get(&id).ok_or(StoreError::NoGroup(id))
     }
 
     /// Commits a request, after taking hold of the blobs it names: an entry in the log says that they are here.
     pub(crate) async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
         let group = self.group(request.group)?;
+        // Before the blobs: they may be where the leader is, and only there.
+        group.check_not_led_elsewhere()?;
         self.hold_blobs(&request).await?;
         group.execute(request).await
+    }
+
+    pub(crate) fn blobs(&self) -> &Arc<BlobStore> {
+        &self.blobs
     }
 
     pub(crate) fn groups_count(&self) -> usize {
@@ -125,8 +134,8 @@ fn hold_all(blobs: &BlobStore, named: &[BlobId], now: UnixMillis) -> Result<Opti
 }
 
 impl Groups {
-    /// Opens all groups of the settings and starts them; new ones get this node as their only voter. They replay
-    /// in the background: see [`Groups::ready`].
+    /// Opens all groups of the settings and starts them; new ones get the settings' voters. They replay in the
+    /// background: see [`Groups::ready`].
     ///
     /// # Errors
     /// [`RaftError`] names what does not fit: settings, another replica's directory, groups that would be lost,
@@ -137,6 +146,9 @@ impl Groups {
         log.identify(settings.replica.get(), &settings.groups)?;
         let watches = Arc::new(Watches::new(settings.watch_topics_max));
         let unflushed_bytes = Arc::new(AtomicU64::new(0));
+        let pace = Pace::new(settings.bulk_bytes_per_second);
+        let network = Network::new(&settings.node, settings.peers.clone(), pace);
+        let gate = Gate::new(network.clone(), stores.blobs.clone(), settings.clock.clone(), settings.fatal.clone());
         let (mut starting, mut replicas, mut wakes) = (Vec::new(), Vec::new(), Vec::new());
         for &id in &settings.groups {
             let fan_out = Arc::new(Notify::new());
@@ -147,7 +159,7 @@ impl Groups {
                 fatal: settings.fatal.clone(),
             };
             let replica = Arc::new(Replica::open(id, stores.state.clone(), effects)?);
-            starting.push(Group::start(&settings, log.group(id)?, replica.clone()));
+            starting.push(Group::start(&settings, &network, &gate, log.group(id)?, replica.clone()));
             replicas.push(replica);
             wakes.push((id, fan_out));
         }
@@ -177,6 +189,7 @@ impl Groups {
         for group in inner.router.groups.values() {
             let recovering = group.clone();
             tasks.spawn(async move { recovering.recover().await });
+            tasks.spawn(keep_filled(group.clone(), inner.draining.subscribe()));
             let (batcher, raft) = (group.batcher.clone(), group.raft.clone());
             tasks.spawn(batcher.run(raft, inner.settings.clock.clone()));
         }
@@ -199,6 +212,12 @@ impl Groups {
         self.0.router.groups.values().all(|group| group.is_ready())
     }
 
+    /// What other nodes ask of these groups; whoever listens for them serves it.
+    #[must_use]
+    pub fn replication(&self) -> ReplicationService {
+        ReplicationService::new(self.0.router.clone())
+    }
+
     /// Commits a request; gives its replies, one per command, and the index at which it was applied.
     ///
     /// Waits until the request's deadline, at most [`securanet_model::limits::COMMIT_TIMEOUT_MILLIS`]. The same
@@ -206,7 +225,8 @@ impl Groups {
     ///
     /// # Errors
     /// [`StoreError::NoGroup`]; [`StoreError::NotFound`] when it names a blob that is not here;
-    /// [`StoreError::Busy`] when too much waits; [`StoreError::Draining`]; [`StoreError::Unavailable`] when it is
+    /// [`StoreError::Busy`] when too much waits; [`StoreError::Draining`]; [`StoreError::NotLeader`] when another node
+    /// leads the group; [`StoreError::Unavailable`] when it is
     /// not known to be committed (it may be, later); [`StoreError::Internal`] for a deadline too far away.
     pub async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
         if *self.0.draining.borrow() {
@@ -215,11 +235,45 @@ impl Groups {
         self.0.router.execute(request).await
     }
 
+    /// Adds a replica on another node to a group; it gets all entries and has no vote. Nothing happens when it is there
+    /// already.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLeader`]: ask that node. [`StoreError::Unavailable`] says why it cannot be done, or not now.
+    pub async fn add_learner(&self, group: GroupId, replica: ReplicaId, node: &str) -> Result<(), StoreError> {
+        self.0.router.group(group)?.add_learner(replica, node).await
+    }
+
+    /// Gives a learner a vote, once it has caught up and lacks no blobs.
+    ///
+    /// # Errors
+    /// Those of [`Groups::add_learner`].
+    pub async fn promote(&self, group: GroupId, replica: ReplicaId) -> Result<(), StoreError> {
+        self.0.router.group(group)?.promote(replica).await
+    }
+
+    /// Takes a replica out of a group, whether its node lives or not.
+    ///
+    /// # Errors
+    /// Those of [`Groups::add_learner`].
+    pub async fn remove_replica(&self, group: GroupId, replica: ReplicaId) -> Result<(), StoreError> {
+        self.0.router.group(group)?.remove(replica).await
+    }
+
+    /// Hands the leadership of a group to another voter, and waits until that one leads.
+    ///
+    /// # Errors
+    /// Those of [`Groups::add_learner`].
+    pub async fn transfer_leader(&self, group: GroupId, to: ReplicaId) -> Result<(), StoreError> {
+        self.0.router.group(group)?.hand_over(to).await
+    }
+
     /// Answers from a state that has everything acknowledged before the question, or that is at least as far as
     /// `at_least` says.
     ///
     /// # Errors
-    /// [`StoreError::NoGroup`]; [`StoreError::Unavailable`] when the group has no leader or is still replaying;
+    /// [`StoreError::NoGroup`]; [`StoreError::NotLeader`] when another node leads the group and no token says how far
+    /// is enough; [`StoreError::Unavailable`] when it has no leader or is still replaying;
     /// [`StoreError::Damaged`] when the state does not decode.
     pub async fn query(&self, group: GroupId, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
         self.0.router.query(group, query, at_least).await
@@ -348,6 +402,10 @@ impl Inner {
             Ok(true) => self.purge().await,
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "the state cannot be made durable"),
+        }
+        for group in self.router.groups.values() {
+            group.arrivals.tidy();
+            group.replica.tidy_snapshot();
         }
         let statuses: Vec<GroupStatus> = self.router.groups.values().map(|group| group.status()).collect();
         statuses.iter().for_each(metric::publish);

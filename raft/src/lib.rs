@@ -1,12 +1,15 @@
 //! Replication: groups of replicas that agree on a log of commands, and the log, state and snapshots under them.
 //!
 //! openraft is named in this crate only. On one node each group has one voter, and still every write is a command
-//! that goes through it: proposed, fsynced in the log, applied, answered. The cluster adds a network, not another
-//! write path.
+//! that goes through it: proposed, fsynced in the log, applied, answered. The cluster adds a network
+//! ([`Peers`], [`ReplicationService`]), not another write path.
 //!
 //! A request's way: [`Groups::execute`] checks that the blobs it names are here, a group's batcher gathers what
 //! waits into one proposal, openraft appends it, the syncing thread of the log makes it durable together with
 //! what other groups have, openraft commits it, the state machine applies it with the engine and answers.
+//!
+//! From another node an append passes the gate first: it waits until the blobs that it names are durable here. What
+//! came by a snapshot lacks them for a while: the replica is hollow.
 //!
 //! It knows nothing of gateways: `node` puts their store interface over [`Groups`].
 //!
@@ -20,9 +23,12 @@ mod clock_alarm;
 mod error;
 mod fan_out;
 pub mod format;
+mod gate;
 mod group;
 mod groups;
+mod hollow;
 mod log;
+mod members;
 pub mod metric;
 mod network;
 pub mod retention;
@@ -35,6 +41,7 @@ mod watches;
 
 pub use error::{FatalHook, RaftError, abort_process};
 pub use groups::Groups;
+pub use network::{NoPeers, PeerClass, Peers, ReplicationService};
 pub use retention::{LogSituation, RetentionPolicy};
 pub use settings::{BatchBounds, Clock, Settings, Timing};
 pub use state::flush::FlushPolicy;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{Histogram, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use securanet_model::GroupId;
 
 use crate::GroupStatus;
@@ -21,6 +21,9 @@ const LOG_BYTES: &str = "securanet_group_log_bytes";
 const WAITING_REQUESTS: &str = "securanet_group_waiting_requests";
 const CLOCK_AHEAD: &str = "securanet_group_clock_ahead_seconds";
 const STOPPED: &str = "securanet_group_stopped";
+const GATE_MISSING: &str = "securanet_gate_missing_blobs_total";
+const BLOBS_FETCHED: &str = "securanet_blobs_fetched_total";
+const BLOB_BYTES_FETCHED: &str = "securanet_blobs_fetched_bytes_total";
 
 /// Tells the recorder what each metric means; called once, after the recorder is installed and before groups are
 /// opened (they keep handles).
@@ -38,6 +41,9 @@ pub fn describe() {
     describe_gauge!(LOG_BYTES, "octets of the entries in the log");
     describe_gauge!(WAITING_REQUESTS, "requests that wait to be proposed");
     describe_gauge!(CLOCK_AHEAD, "how far the group's clock is ahead of this node's; beyond 30 s writes are refused");
+    describe_counter!(GATE_MISSING, "blobs that an append from another node had to wait for");
+    describe_counter!(BLOBS_FETCHED, "blobs got from other nodes");
+    describe_counter!(BLOB_BYTES_FETCHED, "octets of blobs got from other nodes");
     describe_gauge!(STOPPED, "1 when the group has stopped: an operator must look");
 }
 
@@ -78,6 +84,31 @@ impl Syncs {
         self.seconds.record(took);
         #[allow(clippy::cast_precision_loss, reason = "a handful")]
         self.jobs.record(jobs as f64);
+    }
+}
+
+/// The counters of the gate.
+pub(crate) struct Gated {
+    missing: Counter,
+    fetched: Counter,
+    fetched_bytes: Counter,
+}
+
+impl Gated {
+    pub(crate) fn new() -> Self {
+        let (missing, fetched) = (counter!(GATE_MISSING), counter!(BLOBS_FETCHED));
+        Self { missing, fetched, fetched_bytes: counter!(BLOB_BYTES_FETCHED) }
+    }
+
+    /// An append waits for so many blobs.
+    pub(crate) fn held(&self, missing: usize) {
+        self.missing.increment(missing as u64);
+    }
+
+    /// A blob has come.
+    pub(crate) fn fetched(&self, bytes: u64) {
+        self.fetched.increment(1);
+        self.fetched_bytes.increment(bytes);
     }
 }
 

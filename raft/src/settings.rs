@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use openraft::{Config, SnapshotPolicy};
 use securanet_model::{GroupId, ReplicaId, UnixMillis};
 
-use crate::{FatalHook, RaftError, RetentionPolicy, abort_process, state::flush::FlushPolicy};
+use crate::{FatalHook, NoPeers, Peers, RaftError, RetentionPolicy, abort_process, state::flush::FlushPolicy};
 
 /// Reads the wall clock. Leaders stamp entries with it; nothing below the engine has another one.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -17,6 +17,13 @@ pub struct Settings {
     pub node: String,
     /// The replica id of this node in its groups. Never changes for a directory.
     pub replica: ReplicaId,
+    /// The voters of groups that are new: their replica ids and nodes, the same on every node of a cluster. The first of
+    /// them begins such a group. Empty for a node that is added to groups which exist.
+    pub voters: Vec<(ReplicaId, String)>,
+    /// How other nodes are reached.
+    pub peers: Arc<dyn Peers>,
+    /// Octets per second that snapshots and other bulk traffic take at most, all together.
+    pub bulk_bytes_per_second: u64,
     /// The groups of this node, group 0 among them.
     pub groups: Vec<GroupId>,
     /// Heartbeats and elections.
@@ -43,8 +50,12 @@ impl Settings {
     /// For a node alone: group 0 and `shards` shards, replica 1 of each.
     #[must_use]
     pub fn alone(node: impl Into<String>, shards: u32, clock: Clock) -> Self {
+        let node = node.into();
         Self {
-            node: node.into(),
+            voters: vec![(ReplicaId::new(1), node.clone())],
+            peers: Arc::new(NoPeers),
+            bulk_bytes_per_second: 50 << 20,
+            node,
             replica: ReplicaId::new(1),
             groups: (0..=shards).map(GroupId::new).collect(),
             timing: Timing::default(),
@@ -66,6 +77,13 @@ impl Settings {
         groups.dedup();
         if groups.len() != self.groups.len() || !groups.contains(&GroupId::DIRECTORY) {
             return wrong("groups must be distinct, and group 0 among them");
+        }
+        let mut voters: Vec<_> = self.voters.iter().map(|(replica, _)| *replica).collect();
+        voters.sort_unstable();
+        voters.dedup();
+        let own = |(replica, node): &(ReplicaId, String)| *replica != self.replica || *node == self.node;
+        if voters.len() != self.voters.len() || !self.voters.iter().all(own) {
+            return wrong("voters must be distinct, and this node's replica must be this node's");
         }
         if self.batch.proposals_in_flight == 0 || self.batch.requests_max == 0 || self.fan_out_per_target_max == 0 {
             return wrong("a bound of 0 lets nothing through");

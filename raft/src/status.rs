@@ -38,6 +38,9 @@ pub struct GroupStatus {
     /// How far the group's clock (the latest stamp of its entries) is ahead of this node's, in milliseconds. A leader
     /// whose clock is behind by more than requests wait refuses all writes until it has caught up.
     pub clock_ahead_millis: u64,
+    /// Whether this replica lacks blobs that its state names: it installed a snapshot and is still getting them. It is
+    /// no survivor then.
+    pub hollow: bool,
     /// Why the group has stopped, if it has: an operator must look.
     pub stopped: Option<String>,
 }

@@ -57,4 +57,6 @@ pub mod adr {
     pub mod adr_0019_what_is_sent_on {}
     #[doc = include_str!("adr/0020-gateways-reach-stores-by-grpc.md")]
     pub mod adr_0020_gateways_reach_stores_by_grpc {}
+    #[doc = include_str!("adr/0021-one-stream-to-each-node.md")]
+    pub mod adr_0021_one_stream_to_each_node {}
 }

@@ -155,8 +155,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
-        // Taken anew each time: it costs nothing, and an old one would keep old rows from being compacted away.
-        Ok(self.take_snapshot().map(|taken| Snapshot { meta: taken.meta().clone(), snapshot: taken.into() }))
+        // Taken anew, but for one that is being sent: it costs nothing, and an old one would keep old rows from being
+        // compacted away.
+        let taken = self.replica.held_snapshot().or_else(|| self.take_snapshot());
+        Ok(taken.map(|taken| Snapshot { meta: taken.meta().clone(), snapshot: taken.into() }))
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -21,9 +22,14 @@ use tokio::sync::{Notify, watch};
 use crate::{
     FatalHook, RaftError,
     format::{self, LogIdRow, MembershipRow},
+    state::TakenSnapshot,
     types::{LogId, Membership},
     watches::Watches,
 };
+
+/// A snapshot is kept for so long after its last stream began: the log behind it may be purged meanwhile, and rows
+/// that are gone stay on disk for it.
+const HOLD: Duration = Duration::from_secs(600);
 
 /// How far a state is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -61,6 +67,10 @@ pub(crate) struct Replica {
     position: watch::Sender<Position>,
     flushed: Mutex<Position>,
     effects: Effects,
+    /// Whether blobs that the state names may be missing here.
+    hollow: watch::Sender<bool>,
+    /// A snapshot that is being sent, or was when it was cut off; and since when.
+    sending: Mutex<Option<(TakenSnapshot, Instant)>>,
 }
 
 impl Replica {
@@ -72,6 +82,7 @@ impl Replica {
             .map_or_else(|| Ok(Membership::default()), MembershipRow::membership)
             .map_err(|error| RaftError::Row { group, row: "membership", error })?;
         let live = row(&*kv, group, "generation", &format::generation_key(group))?.unwrap_or(0);
+        let hollow: Option<u32> = row(&*kv, group, "hollow", &format::hollow_key(group))?;
         let position = Position { applied: applied.map(LogId::from), membership };
         let replica = Self {
             group,
@@ -80,6 +91,8 @@ impl Replica {
             flushed: Mutex::new(position.clone()),
             position: watch::Sender::new(position),
             effects,
+            hollow: watch::Sender::new(hollow == Some(live)),
+            sending: Mutex::new(None),
         };
         replica.remove_other_generations(live)?;
         Ok(replica)
@@ -192,6 +205,62 @@ impl Replica {
         let index = position.applied.map_or(0, |id| id.index);
         self.position.send_replace(position);
         self.effects.watches.everything_changed(index);
+    }
+
+    /// Whether blobs that the state names may be missing here.
+    #[must_use]
+    pub(crate) fn is_hollow(&self) -> bool {
+        *self.hollow.borrow()
+    }
+
+    pub(crate) fn watch_hollow(&self) -> watch::Receiver<bool> {
+        self.hollow.subscribe()
+    }
+
+    pub(super) fn set_hollow(&self) {
+        self.hollow.send_replace(true);
+    }
+
+    /// Every blob that this generation names is durable here. The row goes with the next flush: until then a restart
+    /// only looks again.
+    pub(crate) fn set_filled(&self, generation: u32) -> Result<(), RaftError> {
+        // Under the lock, so that no install comes between.
+        let generations = self.generations.read();
+        if generations.live == generation {
+            let mut batch = WriteBatch::new();
+            batch.delete(format::hollow_key(self.group));
+            self.kv.write(batch, Durability::Volatile)?;
+            self.hollow.send_replace(false);
+        }
+        Ok(())
+    }
+
+    /// A snapshot is being sent: until it has arrived, whoever asks gets the same one, so that a stream that is cut off
+    /// can go on.
+    pub(crate) fn hold_snapshot(&self, taken: &TakenSnapshot) {
+        *self.sending.lock() = Some((taken.clone(), Instant::now()));
+    }
+
+    /// It has arrived.
+    pub(crate) fn release_snapshot(&self, taken: &TakenSnapshot) {
+        let mut sending = self.sending.lock();
+        if sending.as_ref().is_some_and(|(held, _)| held.id() == taken.id()) {
+            *sending = None;
+        }
+    }
+
+    /// The snapshot that somebody may go on with.
+    pub(super) fn held_snapshot(&self) -> Option<TakenSnapshot> {
+        let mut sending = self.sending.lock();
+        if sending.as_ref().is_some_and(|(_, since)| since.elapsed() > HOLD) {
+            *sending = None;
+        }
+        sending.as_ref().map(|(taken, _)| taken.clone())
+    }
+
+    /// Forgets a snapshot that nobody went on with.
+    pub(crate) fn tidy_snapshot(&self) {
+        drop(self.held_snapshot());
     }
 
     /// Makes the state of all groups durable, together. Failure is fatal to the process.

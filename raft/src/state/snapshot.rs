@@ -28,6 +28,8 @@ const DERIVED: u8 = 0x80;
 pub(crate) enum SnapshotData {
     /// With rows to read.
     Taken(TakenSnapshot),
+    /// Taken in from another node already, beside the live state.
+    Staged(Staged),
     /// Only how far the state is durable; there are no rows in it.
     PositionOnly,
 }
@@ -44,6 +46,7 @@ impl SnapshotData {
         let not_whole = |message: &str| RaftError::Snapshot { group: replica.group(), message: message.to_owned() };
         let staged = match self {
             Self::PositionOnly => return Err(not_whole("it has no rows")),
+            Self::Staged(staged) => staged,
             Self::Taken(taken) => {
                 let mut staging = Staging::begin(replica.clone())?;
                 for chunk in taken.chunks() {
@@ -67,12 +70,19 @@ pub(crate) struct TakenSnapshot {
     space: Space,
     applied: LogId,
     meta: SnapshotMeta,
+    id: [u8; 16],
 }
 
 impl TakenSnapshot {
     pub(super) fn new(view: Box<dyn Read>, space: Space, applied: LogId, last_membership: Membership) -> Self {
         let meta = SnapshotMeta { last_log_id: Some(applied), last_membership };
-        Self { view: view.into(), space, applied, meta }
+        Self { view: view.into(), space, applied, meta, id: uuid::Uuid::now_v7().into_bytes() }
+    }
+
+    /// Names it: a stream of another one must not go on where this one was cut off.
+    #[must_use]
+    pub(crate) fn id(&self) -> [u8; 16] {
+        self.id
     }
 
     /// How far it reaches.
@@ -84,6 +94,18 @@ impl TakenSnapshot {
     /// Its chunks, in order. Reading may block on the disk.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = Result<Vec<u8>, KvError>> + use<> {
         Chunks { snapshot: self.clone(), next: Next::Begin, rows: 0 }
+    }
+
+    /// Its chunks behind the first `chunks`, which had `rows` rows, the last of them with the key `after`. Reading may
+    /// block on the disk.
+    pub(crate) fn chunks_behind(
+        &self,
+        chunks: u64,
+        rows: u64,
+        after: Option<Vec<u8>>,
+    ) -> impl Iterator<Item = Result<Vec<u8>, KvError>> + use<> {
+        let next = if chunks == 0 { Next::Begin } else { Next::Rows { after } };
+        Chunks { snapshot: self.clone(), next, rows: if chunks == 0 { 0 } else { rows } }
     }
 
     /// The rows behind `after`, up to a chunk's size, keys stripped; and whether there are more.

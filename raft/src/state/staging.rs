@@ -57,6 +57,9 @@ pub(crate) struct Staging {
     rows: u64,
     /// How many rows the sender counted.
     ended: Option<u64>,
+    chunks: u64,
+    /// The key of the last row.
+    last_key: Option<Vec<u8>>,
 }
 
 impl Staging {
@@ -80,7 +83,19 @@ impl Staging {
         };
         let generation = Generation { replica, number, live: false };
         generation.remove_rows()?;
-        Ok(Self { generation, meta: None, rows: 0, ended: None })
+        Ok(Self { generation, meta: None, rows: 0, ended: None, chunks: 0, last_key: None })
+    }
+
+    /// Chunks and rows taken in, and the key of the last row.
+    #[must_use]
+    pub(crate) fn position(&self) -> (u64, u64, Option<&[u8]>) {
+        (self.chunks, self.rows, self.last_key.as_deref())
+    }
+
+    /// Whether the last chunk was taken.
+    #[must_use]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// Takes the next chunk. May block on the disk.
@@ -91,7 +106,16 @@ impl Staging {
     pub(crate) fn add(&mut self, chunk: &[u8]) -> Result<(), RaftError> {
         let group = self.generation.replica.group();
         let damaged = |error| RaftError::Row { group, row: "snapshot chunk", error };
-        match (Chunk::decode(chunk).map_err(damaged)?, self.meta.is_some(), self.ended) {
+        let chunk = Chunk::decode(chunk).map_err(damaged)?;
+        self.take(chunk)?;
+        self.chunks += 1;
+        Ok(())
+    }
+
+    fn take(&mut self, chunk: Chunk) -> Result<(), RaftError> {
+        let group = self.generation.replica.group();
+        let damaged = |error| RaftError::Row { group, row: "snapshot chunk", error };
+        match (chunk, self.meta.is_some(), self.ended) {
             (Chunk::Begin { applied, membership }, false, None) => {
                 let last_membership = membership.membership().map_err(damaged)?;
                 self.meta = Some(SnapshotMeta { last_log_id: Some(LogId::from(applied)), last_membership });
@@ -100,7 +124,15 @@ impl Staging {
             (Chunk::Rows(rows), true, None) => {
                 let mut batch = WriteBatch::new();
                 let prefix = format::space_prefix(group, self.generation.number);
+                let first_key = rows.first().map(|row| row.key.as_slice());
+                if self.last_key.is_some() && first_key.is_some_and(|first| Some(first) <= self.last_key.as_deref()) {
+                    let message = "its chunks are not in order".to_owned();
+                    return Err(RaftError::Snapshot { group, message });
+                }
                 self.rows += rows.len() as u64;
+                if let Some(last) = rows.last() {
+                    self.last_key = Some(last.key.clone());
+                }
                 for row in rows {
                     batch.put([prefix.as_slice(), &row.key].concat(), row.value);
                 }
@@ -119,7 +151,7 @@ impl Staging {
     /// # Errors
     /// [`RaftError::Snapshot`] when the stream was cut short.
     pub(crate) fn finish(self) -> Result<Staged, RaftError> {
-        let Self { generation, meta, rows, ended } = self;
+        let Self { generation, meta, rows, ended, .. } = self;
         match (meta, ended) {
             (Some(meta), Some(counted)) if counted == rows => Ok(Staged { generation, meta }),
             _ => {
@@ -156,6 +188,8 @@ impl Staged {
         let group = self.generation.replica.group();
         let mut batch = WriteBatch::new();
         batch.put(format::generation_key(group), record::encode(&self.generation.number));
+        // Rows came, no content: until somebody has looked, it may be missing.
+        batch.put(format::hollow_key(group), record::encode(&self.generation.number));
         batch.put(format::membership_key(group), record::encode(&MembershipRow::from(&self.meta.last_membership)));
         if let Some(applied) = self.meta.last_log_id {
             batch.put(format::applied_key(group), record::encode(&LogIdRow::from(applied)));
@@ -170,6 +204,7 @@ impl Staged {
         let mut generations = replica.generations().write();
         let old = std::mem::replace(&mut generations.live, self.generation.number);
         generations.staged = None;
+        replica.set_hollow();
         drop(generations);
         replica.set_flushed(position.clone());
         replica.replace(position);

@@ -171,6 +171,12 @@ impl Disks {
         Self::over(left, flush_one_in, seed)
     }
 
+    /// What a power cut at this instant would leave; it does not happen.
+    pub(crate) fn peek(&self) -> Self {
+        let _instant = self.instant.write().unwrap();
+        Self::over([&self.log, &self.state, &self.blob].map(|disk| disk.store.crashed_copy()), 0, 1)
+    }
+
     /// Does it, unless the power is gone already.
     pub(crate) fn before_crash(&self, then: impl FnOnce()) -> bool {
         let _instant = self.instant.read().unwrap();

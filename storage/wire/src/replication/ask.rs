@@ -1,4 +1,4 @@
-//! Votes, and handing leadership over: one question, one answer.
+//! Votes, handing leadership over, how a replica is: one question, one answer.
 
 use securanet_model::GroupId;
 
@@ -66,6 +66,61 @@ pub enum TransferOutcome {
     NotFlushed(Option<Position>),
     /// It was not looked at, and why.
     Refused(String),
+}
+
+/// Asks a replica how it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StateAsk {
+    /// The node that asks.
+    pub node: String,
+    /// The group.
+    pub group: GroupId,
+    /// The replica that is asked.
+    pub target: u64,
+}
+
+/// How a replica is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplicaState {
+    /// Whether it lacks blobs that its state names.
+    pub hollow: bool,
+}
+
+/// A question after a replica as it travels.
+#[must_use]
+pub fn state_to_wire(ask: &StateAsk) -> proto::StateRequest {
+    proto::StateRequest { hello: Some(hello_to_wire(&ask.node)), group: ask.group.get(), target: ask.target }
+}
+
+/// A question after a replica from a peer.
+///
+/// # Errors
+/// [`WireError`] names the field.
+pub fn state_from_wire(ask: proto::StateRequest) -> Result<StateAsk, WireError> {
+    Ok(StateAsk { node: hello_from_wire(ask.hello)?, group: GroupId::new(ask.group), target: ask.target })
+}
+
+/// How a replica is, as it travels; or why it was not looked at.
+#[must_use]
+pub fn state_outcome_to_wire(outcome: Result<ReplicaState, String>) -> proto::StateReply {
+    use proto::state_reply::Outcome as Wire;
+    let outcome = match outcome {
+        Ok(ReplicaState { hollow }) => Wire::State(proto::ReplicaState { hollow }),
+        Err(why) => Wire::Refused(reason(why)),
+    };
+    proto::StateReply { outcome: Some(outcome) }
+}
+
+/// How a replica is, from a peer.
+///
+/// # Errors
+/// [`WireError`] names the field; the inner result is what the peer said.
+pub fn state_outcome_from_wire(reply: proto::StateReply) -> Result<Result<ReplicaState, String>, WireError> {
+    use proto::state_reply::Outcome as Wire;
+    Ok(match reply.outcome.ok_or(WireError::Missing("outcome"))? {
+        Wire::State(proto::ReplicaState { hollow }) => Ok(ReplicaState { hollow }),
+        Wire::Refused(why) => Err(reason(why)),
+    })
 }
 
 /// A request for a vote as it travels.

@@ -4,7 +4,8 @@ use prost::Message;
 
 use super::{
     begin_from_wire, begin_to_wire, blob_request_from_wire, blob_request_to_wire, blob_step_from_wire, frame_from_wire,
-    frame_to_wire, proto, replies_from_wire, replies_to_wire, taken_from_wire, taken_to_wire, transfer_from_wire,
+    frame_to_wire, proto, replies_from_wire, replies_to_wire, state_from_wire, state_outcome_from_wire,
+    state_outcome_to_wire, state_to_wire, taken_from_wire, taken_to_wire, transfer_from_wire,
     transfer_outcome_from_wire, transfer_outcome_to_wire, transfer_to_wire, vote_from_wire, vote_outcome_from_wire,
     vote_outcome_to_wire, vote_to_wire,
 };
@@ -35,6 +36,12 @@ pub fn fuzz_replication(data: &[u8]) {
     }
     if let Some(outcome) = accepted(data, transfer_outcome_from_wire) {
         assert_eq!(transfer_outcome_from_wire(transfer_outcome_to_wire(outcome.clone())), Ok(outcome));
+    }
+    if let Some(ask) = accepted(data, state_from_wire) {
+        assert_eq!(state_from_wire(state_to_wire(&ask)), Ok(ask));
+    }
+    if let Some(outcome) = accepted(data, state_outcome_from_wire) {
+        assert_eq!(state_outcome_from_wire(state_outcome_to_wire(outcome.clone())), Ok(outcome));
     }
     if let Some(begin) = accepted(data, begin_from_wire) {
         let super::proto::SnapshotFrame { frame: Some(proto::snapshot_frame::Frame::Begin(again)) } =
@@ -117,6 +124,8 @@ mod tests {
             transfer_to_wire(&transfer).encode_to_vec(),
             transfer_outcome_to_wire(TransferOutcome::NotFlushed(Some(AT))).encode_to_vec(),
             transfer_outcome_to_wire(TransferOutcome::VoteChanged(VOTE)).encode_to_vec(),
+            state_to_wire(&StateAsk { node: node.clone(), group, target: 2 }).encode_to_vec(),
+            state_outcome_to_wire(Ok(ReplicaState { hollow: true })).encode_to_vec(),
             inner.encode_to_vec(),
             begin_to_wire(&begin).encode_to_vec(),
             taken_to_wire(SnapshotTaken::Taken(taken)).encode_to_vec(),

@@ -12,7 +12,8 @@ mod snapshot;
 pub use append::{Append, AppendFrame, AppendReply, Outcome, frame_from_wire, frame_to_wire};
 pub use append::{replies_from_wire, replies_to_wire};
 pub use ask::{
-    TransferAsk, TransferOutcome, VoteAsk, VoteOutcome, Voted, transfer_from_wire, transfer_outcome_from_wire,
+    ReplicaState, StateAsk, TransferAsk, TransferOutcome, VoteAsk, VoteOutcome, Voted, state_from_wire,
+    state_outcome_from_wire, state_outcome_to_wire, state_to_wire, transfer_from_wire, transfer_outcome_from_wire,
     transfer_outcome_to_wire, transfer_to_wire, vote_from_wire, vote_outcome_from_wire, vote_outcome_to_wire,
     vote_to_wire,
 };

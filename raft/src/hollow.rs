@@ -1,0 +1,94 @@
+//! Filling a hollow replica: one that installed a snapshot and does not have all blobs that its state names.
+//!
+//! A snapshot brings rows, no content. Until every blob that they name is durable here, the replica is hollow, also
+//! after a restart: a durable row says so. It is no survivor then: it takes no leadership that is handed over, no
+//! learner is promoted that is hollow, and `status` says it. Its entries since the snapshot have passed the gate, so
+//! one walk over all names is enough; whatever goes wrong on the way, the walk begins anew.
+//!
+//! Blobs come from the leader, or from whichever other member has them, no faster than bulk traffic may.
+
+use std::{sync::Arc, time::Duration};
+
+use securanet_model::{Answer, BlobId, Query};
+use tokio::{sync::watch, task::spawn_blocking, time::sleep};
+
+use crate::{gate::Urgency, group::Group};
+
+/// Blobs that are looked at together.
+const PAGE_ROWS: u32 = 500;
+/// Pause before the walk begins anew.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Fills the replica whenever it is hollow, until the node drains.
+pub(crate) async fn keep_filled(group: Arc<Group>, mut draining: watch::Receiver<bool>) {
+    tokio::select! {
+        () = fill_again_and_again(group) => {}
+        _ = draining.wait_for(|draining| *draining) => {}
+    }
+}
+
+async fn fill_again_and_again(group: Arc<Group>) {
+    let mut hollow = group.replica.watch_hollow();
+    loop {
+        if hollow.wait_for(|hollow| *hollow).await.is_err() {
+            return;
+        }
+        group.wait_ready().await;
+        match fill(&group).await {
+            Ok(fetched) => tracing::info!(group = %group.id(), fetched, "the replica has all blobs again"),
+            Err(why) => {
+                tracing::warn!(group = %group.id(), why, "the replica still lacks blobs, it tries again");
+                sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Gets all that is missing; how many that was.
+async fn fill(group: &Arc<Group>) -> Result<u64, String> {
+    let generation = group.replica.space().generation;
+    let (mut after, mut fetched) = (None, 0);
+    loop {
+        let page = named(group, after).await?;
+        let missing = group.gate.hold(page.clone()).await?;
+        for blob in missing {
+            get(group, blob).await?;
+            fetched += 1;
+        }
+        after = page.last().copied();
+        if page.len() < PAGE_ROWS as usize {
+            break;
+        }
+    }
+    group.gate.sync().await?;
+    // Another snapshot may have come meanwhile.
+    group.replica.set_filled(generation).map_err(|error| error.to_string())?;
+    Ok(fetched)
+}
+
+/// The next blobs that the state names.
+async fn named(group: &Arc<Group>, after: Option<BlobId>) -> Result<Vec<BlobId>, String> {
+    let group = group.clone();
+    let asked = spawn_blocking(move || {
+        let (view, space) = group.replica.view();
+        securanet_engine::answer(&*view, space, &Query::Blobs { after, rows_max: PAGE_ROWS })
+    });
+    match asked.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())? {
+        Answer::Blobs(blobs) => Ok(blobs),
+        // The directory names none.
+        Answer::WrongGroup => Ok(Vec::new()),
+        other => Err(format!("the engine answered out of turn: {other:?}")),
+    }
+}
+
+/// Gets a blob from whichever member has it, the leader first.
+async fn get(group: &Arc<Group>, blob: BlobId) -> Result<(), String> {
+    let mut why = "no other member is known".to_owned();
+    for node in group.other_nodes() {
+        match group.gate.fetch(&node, blob, Urgency::Bulk).await {
+            Ok(()) => return Ok(()),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}

@@ -1,0 +1,182 @@
+//! How a group's replicas reach each other.
+//!
+//! A node tells this room how to reach others ([`Peers`]); everything else is here. Outwards: [`Network`] makes the
+//! clients that openraft asks for ([`peer`]). Appends of all groups to a node share one stream, and heartbeats another
+//! one on a connection of their own, where those of all groups are gathered for some milliseconds ([`link`]); appends
+//! are pipelined ([`pipeline`]); snapshots go on where they were cut off ([`snapshot`]). Inwards: [`service`] hands what
+//! comes to the group that it names, appends through [`receive`].
+//!
+//! Everything waits only so long: an append two seconds for any sign of life, a vote as long as openraft says, a chunk
+//! of a snapshot half a minute. Every queue is bounded; who is faster than the other waits.
+//!
+//! A node alone has nobody to reach ([`NoPeers`]): every call says so. With one voter openraft makes none. They answer
+//! `Unreachable` and not success, so that a wrong membership shows as a group without quorum instead of a group that
+//! believes itself.
+
+mod blobs;
+mod convert;
+mod link;
+mod pace;
+mod peer;
+mod pipeline;
+mod receive;
+mod service;
+mod snapshot;
+mod snapshot_in;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use openraft::RaftNetworkFactory;
+use parking_lot::Mutex;
+use securanet_model::GroupId;
+use securanet_wire::replication::{
+    MESSAGE_BYTES_MAX, StateAsk, proto::replication_client::ReplicationClient, state_outcome_from_wire, state_to_wire,
+};
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+use self::link::Link;
+pub use self::service::ReplicationService;
+pub(crate) use self::{pace::Pace, peer::Peer, snapshot_in::Arrivals};
+use crate::{
+    members::MemberState,
+    state::Replica,
+    types::{Member, TypeConfig},
+};
+
+/// Heartbeats to one node wait so long for those of other groups: a frame costs more than what is in it.
+const HEARTBEAT_GATHER: Duration = Duration::from_millis(30);
+
+/// What a connection to another node carries. Each class has a connection of its own, so that nothing small waits
+/// behind something large.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PeerClass {
+    /// Votes, heartbeats, handing over.
+    Votes,
+    /// Entries of logs.
+    Appends,
+    /// Blobs.
+    Blobs,
+    /// Snapshots.
+    Snapshots,
+}
+
+/// Reaches other nodes. Implemented where addresses and certificates are known.
+pub trait Peers: Send + Sync + 'static {
+    /// The connection of a class to a node, or none when the node is not known. It need not stand yet: it is made
+    /// when it is first used, and made again when it breaks.
+    fn channel(&self, node: &str, class: PeerClass) -> Option<Channel>;
+}
+
+/// A node without peers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoPeers;
+
+impl Peers for NoPeers {
+    fn channel(&self, _node: &str, _class: PeerClass) -> Option<Channel> {
+        None
+    }
+}
+
+/// A connection, as the protocol speaks on it.
+type Client = ReplicationClient<Channel>;
+
+/// The ways to all other nodes, for all groups. Clones are the same ways.
+#[derive(Clone)]
+pub(crate) struct Network(Arc<Shared>);
+
+struct Shared {
+    node: String,
+    peers: Arc<dyn Peers>,
+    /// As many as there are nodes that this one leads a group with, twice.
+    links: Mutex<HashMap<(String, PeerClass), Arc<Link>>>,
+    pace: Pace,
+}
+
+impl Network {
+    pub(crate) fn new(node: &str, peers: Arc<dyn Peers>, pace: Pace) -> Self {
+        Self(Arc::new(Shared { node: node.to_owned(), peers, links: Mutex::default(), pace }))
+    }
+
+    /// This node's name.
+    pub(crate) fn node(&self) -> &str {
+        &self.0.node
+    }
+
+    /// What bulk traffic keeps to.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.0.pace
+    }
+
+    /// A client for a node.
+    pub(crate) fn client(&self, node: &str, class: PeerClass) -> Result<Client, String> {
+        let unknown = || format!("node {node:?} cannot be reached: this node does not know where it is");
+        let channel = self.0.peers.channel(node, class).ok_or_else(unknown)?;
+        let client = ReplicationClient::new(channel);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Asks a node how its replica of a group is.
+    pub(crate) async fn member_state(&self, node: &str, group: GroupId, target: u64) -> Result<MemberState, String> {
+        let ask = StateAsk { node: self.node().to_owned(), group, target };
+        let mut client = self.client(node, PeerClass::Votes)?;
+        let reply = client.state(state_to_wire(&ask)).await.map_err(|status| status.to_string())?;
+        let state = state_outcome_from_wire(reply.into_inner()).map_err(|error| error.to_string())??;
+        Ok(MemberState { hollow: state.hollow })
+    }
+
+    /// The stream of a class to a node, shared by all groups.
+    fn link(&self, node: &str, class: PeerClass) -> Arc<Link> {
+        let mut links = self.0.links.lock();
+        let link = links.entry((node.to_owned(), class));
+        link.or_insert_with(|| Arc::new(Link::new(self.clone(), node.to_owned(), class))).clone()
+    }
+}
+
+/// Makes the clients of one group's replica.
+pub(crate) struct GroupNetwork {
+    network: Network,
+    replica_id: u64,
+    replica: Arc<Replica>,
+}
+
+impl GroupNetwork {
+    pub(crate) fn new(network: Network, replica_id: u64, replica: Arc<Replica>) -> Self {
+        Self { network, replica_id, replica }
+    }
+
+    fn peer(&self, target: u64, member: &Member, class: PeerClass) -> Peer {
+        let (network, replica) = (self.network.clone(), self.replica.clone());
+        Peer { network, replica, own: self.replica_id, target, node: member.node.clone(), class }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for GroupNetwork {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: u64, member: &Member) -> Peer {
+        self.peer(target, member, PeerClass::Appends)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, member: &Member) -> Peer {
+        self.peer(target, member, PeerClass::Votes)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, member: &Member) -> Peer {
+        self.peer(target, member, PeerClass::Snapshots)
+    }
+}
+
+/// Why a group's replica does not take what came for `targets`.
+fn not_for(group: GroupId, own: u64, targets: &[u64]) -> Option<String> {
+    (!targets.contains(&own)).then(|| format!("group {group}: this is replica {own}, it was for {targets:?}"))
+}
+
+/// A task that ends with whoever owns this.
+struct Owned(JoinHandle<()>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,12 @@
+//! Several nodes in one process, over real gRPC on loopback, with links that are slowed down and cut.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is the failure")]
+
+mod gate;
+mod links;
+mod membership;
+mod nodes;
+mod replication;
+mod snapshots;
+#[path = "../support/mod.rs"]
+mod support;

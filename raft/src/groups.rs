@@ -23,7 +23,7 @@ use crate::{
     GroupStatus, RaftError, Settings, Stores,
     clock_alarm::ClockAlarm,
     fan_out::FanOut,
-    gate::Gate,
+    gate::{Gate, Urgency},
     group::Group,
     hollow::keep_filled,
     log::LogStore,
@@ -63,6 +63,8 @@ pub(crate) struct Router {
     groups: BTreeMap<GroupId, Arc<Group>>,
     blobs: Arc<BlobStore>,
     clock: Clock,
+    network: Network,
+    gate: Arc<Gate>,
 }
 
 impl Router {
@@ -72,10 +74,27 @@ impl Router {
 
     /// Commits a request, after taking hold of the blobs it names: an entry in the log says that they are here.
     pub(crate) async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
+        self.execute_from(request, None).await
+    }
+
+    /// The same, wherever the group is led.
+    pub(crate) async fn execute_anywhere(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
+        match self.execute(request.clone()).await {
+            Err(StoreError::NotLeader { leader: Some(node) }) => self.network.execute(&node, &request).await,
+            other => other,
+        }
+    }
+
+    /// Commits a request that a node has sent, which has the blobs that it names.
+    pub(crate) async fn execute_from(
+        &self,
+        request: Execute,
+        from: Option<&str>,
+    ) -> Result<(Vec<Reply>, u64), StoreError> {
         let group = self.group(request.group)?;
         // Before the blobs: they may be where the leader is, and only there.
         group.check_not_led_elsewhere()?;
-        self.hold_blobs(&request).await?;
+        self.hold_blobs(group, &request, from).await?;
         group.execute(request).await
     }
 
@@ -91,7 +110,9 @@ impl Router {
     ///
     /// The lease outlives the request's deadline, behind which it is not proposed. From then on its entry pins the
     /// blobs, and an entry is purged only when the rows it made are durable: no instant is without a holder.
-    async fn hold_blobs(&self, request: &Execute) -> Result<(), StoreError> {
+    /// What is not here is got from the node that sent the request, or from another member of the group: a gateway puts
+    /// content where it is near.
+    async fn hold_blobs(&self, group: &Group, request: &Execute, from: Option<&str>) -> Result<(), StoreError> {
         let messages = request.commands.iter().flat_map(messages_of);
         let named: Vec<BlobId> = messages.flat_map(|message| message.blobs.iter().map(|blob| blob.id)).collect();
         if named.is_empty() {
@@ -101,13 +122,30 @@ impl Router {
         // It may write, and then wait for a disk.
         let held = tokio::task::spawn_blocking(move || hold_all(&blobs, &named, now)).await;
         let missing = held.map_err(|error| StoreError::Internal(format!("holding blobs was cancelled: {error}")))??;
-        match missing {
-            None => Ok(()),
-            Some(blob) => {
-                tracing::warn!(%blob, request = %request.request, "a request names a blob that is not here");
-                Err(StoreError::NotFound)
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut holders: Vec<String> = from.map(str::to_owned).into_iter().collect();
+        holders.extend(group.other_nodes());
+        for blob in missing {
+            self.get_blob(&holders, blob).await.map_err(|why| {
+                tracing::warn!(%blob, request = %request.request, why, "a request names a blob that is not here");
+                StoreError::NotFound
+            })?;
+        }
+        self.gate.sync().await.map_err(StoreError::Unavailable)
+    }
+
+    /// Gets a blob from the first of these nodes that has it.
+    async fn get_blob(&self, holders: &[String], blob: BlobId) -> Result<(), String> {
+        let mut why = "there is no other node".to_owned();
+        for node in holders {
+            match self.gate.fetch(node, blob, Urgency::Commit).await {
+                Ok(()) => return Ok(()),
+                Err(error) => why = error,
             }
         }
+        Err(why)
     }
 
     /// Waits until the group has replayed.
@@ -122,15 +160,16 @@ impl Router {
     }
 }
 
-/// Holds blobs for as long as those of a message that was just taken in; the first that is not here.
-fn hold_all(blobs: &BlobStore, named: &[BlobId], now: UnixMillis) -> Result<Option<BlobId>, StoreError> {
+/// Holds blobs for as long as those of a message that was just taken in; those that are not here.
+fn hold_all(blobs: &BlobStore, named: &[BlobId], now: UnixMillis) -> Result<Vec<BlobId>, StoreError> {
     let lease = Lease { now, until: now.plus_millis(LEASE_MILLIS) };
+    let mut missing = Vec::new();
     for &id in named {
         if !blobs.hold(id, lease).map_err(|error| StoreError::Damaged(error.to_string()))? {
-            return Ok(Some(id));
+            missing.push(id);
         }
     }
-    Ok(None)
+    Ok(missing)
 }
 
 impl Groups {
@@ -167,7 +206,7 @@ impl Groups {
         let started = try_join_all(starting).await?;
         let groups = started.into_iter().map(|group| (group.id(), Arc::new(group))).collect();
         let flusher = Flusher::new(stores.state.clone(), replicas, unflushed_bytes, settings.fatal.clone());
-        let router = Router { groups, blobs: stores.blobs.clone(), clock: settings.clock.clone() };
+        let router = Router { groups, blobs: stores.blobs.clone(), clock: settings.clock.clone(), network, gate };
         let inner = Inner {
             settings,
             router: Arc::new(router),

@@ -12,7 +12,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
 use parking_lot::Mutex;
-use securanet_wire::replication::{Append, AppendFrame, AppendReply, Outcome, frame_to_wire, proto, replies_from_wire};
+use securanet_wire::replication::{
+    Append, AppendFrame, AppendReply, Outcome, Repeated, frame_to_wire, proto, replies_from_wire,
+};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{HEARTBEAT_GATHER, Network, Owned, PeerClass};
@@ -157,8 +159,9 @@ fn frames(
         /// Came with the last frame, and was too large for it.
         left: Option<Append>,
         gather: Duration,
+        repeated: Repeated,
     }
-    let frames = Frames { queue, node: Some(node), left: None, gather };
+    let frames = Frames { queue, node: Some(node), left: None, gather, repeated: Repeated::default() };
     stream::unfold(frames, |mut frames| async move {
         let first = match frames.left.take() {
             Some(left) => left,
@@ -183,7 +186,7 @@ fn frames(
             appends.push(next);
         }
         let frame = AppendFrame { node: frames.node.take(), appends };
-        Some((frame_to_wire(frame), frames))
+        Some((frame_to_wire(frame, &mut frames.repeated), frames))
     })
 }
 

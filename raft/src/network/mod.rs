@@ -28,11 +28,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use openraft::RaftNetworkFactory;
 use parking_lot::Mutex;
-use securanet_model::GroupId;
+use securanet_model::{Execute, GroupId, Reply, StoreError, limits};
 use securanet_wire::replication::{
-    MESSAGE_BYTES_MAX, StateAsk, proto::replication_client::ReplicationClient, state_outcome_from_wire, state_to_wire,
+    MESSAGE_BYTES_MAX, StateAsk, forward_to_wire, forwarded_from_wire, proto::replication_client::ReplicationClient,
+    state_outcome_from_wire, state_to_wire,
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tonic::transport::Channel;
 
 use self::link::Link;
@@ -46,6 +47,9 @@ use crate::{
 
 /// Heartbeats to one node wait so long for those of other groups: a frame costs more than what is in it.
 const HEARTBEAT_GATHER: Duration = Duration::from_millis(30);
+
+/// The other node itself answers within the time that a commit may take.
+const FORWARD_PATIENCE: Duration = Duration::from_millis(limits::COMMIT_TIMEOUT_MILLIS + 1000);
 
 /// What a connection to another node carries. Each class has a connection of its own, so that nothing small waits
 /// behind something large.
@@ -114,6 +118,16 @@ impl Network {
         let channel = self.0.peers.channel(node, class).ok_or_else(unknown)?;
         let client = ReplicationClient::new(channel);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Commits a request in a group that a node leads.
+    pub(crate) async fn execute(&self, node: &str, request: &Execute) -> Result<(Vec<Reply>, u64), StoreError> {
+        let unavailable = |why: String| StoreError::Unavailable(format!("node {node:?}: {why}"));
+        let mut client = self.client(node, PeerClass::Appends).map_err(unavailable)?;
+        let asked = timeout(FORWARD_PATIENCE, client.execute(forward_to_wire(self.node(), request))).await;
+        let asked = asked.map_err(|_| unavailable(format!("no answer within {FORWARD_PATIENCE:?}")))?;
+        let reply = asked.map_err(|status| unavailable(status.to_string()))?.into_inner();
+        forwarded_from_wire(&reply).map_err(|error| unavailable(error.to_string()))?
     }
 
     /// Asks a node how its replica of a group is.

@@ -9,7 +9,7 @@ use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 use futures::{StreamExt, stream};
 use openraft::{EntryPayload, raft::AppendEntriesRequest};
 use securanet_model::{BlobId, GroupId};
-use securanet_wire::replication::{Append, AppendFrame, AppendReply, Outcome, frame_from_wire, proto};
+use securanet_wire::replication::{Append, AppendFrame, AppendReply, Outcome, Repeated, frame_from_wire, proto};
 use tokio::{
     sync::mpsc,
     time::{Instant, interval_at},
@@ -30,6 +30,13 @@ const ADMITTED_MAX: usize = 8;
 /// What waits at the gate says so this often.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
+/// Who sends on a connection.
+#[derive(Default)]
+struct Sender {
+    node: Option<String>,
+    repeated: Repeated,
+}
+
 /// Takes the appends of a connection in; ends with it.
 pub(super) async fn appends(
     router: Arc<Router>,
@@ -37,9 +44,9 @@ pub(super) async fn appends(
     replies: mpsc::Sender<AppendReply>,
 ) {
     let mut sessions: HashMap<GroupId, Inbound> = HashMap::new();
-    let mut node = None;
-    while let Some(frame) = next_frame(&mut frames, &replies, &mut node).await {
-        let from: Arc<str> = node.as_deref().unwrap_or_default().into();
+    let mut sender = Sender::default();
+    while let Some(frame) = next_frame(&mut frames, &replies, &mut sender).await {
+        let from: Arc<str> = sender.node.as_deref().unwrap_or_default().into();
         for append in frame.appends {
             let current = sessions.get(&append.group).map_or(0, |inbound| inbound.session);
             if append.session < current {
@@ -69,11 +76,11 @@ pub(super) async fn heartbeats(
     mut frames: tonic::Streaming<proto::AppendFrame>,
     replies: mpsc::Sender<AppendReply>,
 ) {
-    let mut node = None;
+    let mut sender = Sender::default();
     let mut answering = stream::FuturesUnordered::new();
     loop {
         let frame = tokio::select! {
-            frame = next_frame(&mut frames, &replies, &mut node) => frame,
+            frame = next_frame(&mut frames, &replies, &mut sender) => frame,
             Some(reply) = answering.next() => {
                 if replies.send(reply).await.is_err() {
                     return;
@@ -108,6 +115,8 @@ async fn heartbeat(group: Arc<Group>, append: Append) -> AppendReply {
                 Ok(response) if response.is_conflict() && previous.is_none() => {
                     Outcome::Refused("a conflict before the first entry".to_owned())
                 }
+                // Nobody looks how far it matched: openraft asked whether this replica follows.
+                Ok(response) if response.is_success() => Outcome::Matched(None),
                 Ok(response) => convert::outcome_to_wire(response.into_stream_result(previous, previous)),
             }
         }
@@ -119,23 +128,23 @@ async fn heartbeat(group: Arc<Group>, append: Append) -> AppendReply {
 async fn next_frame(
     frames: &mut tonic::Streaming<proto::AppendFrame>,
     replies: &mpsc::Sender<AppendReply>,
-    node: &mut Option<String>,
+    sender: &mut Sender,
 ) -> Option<AppendFrame> {
     let frame = tokio::select! {
         frame = frames.message() => frame.ok().flatten()?,
         () = replies.closed() => return None,
     };
-    let frame = match frame_from_wire(frame) {
+    let frame = match frame_from_wire(frame, &mut sender.repeated) {
         Ok(frame) => frame,
         Err(error) => {
-            tracing::warn!(from = node.as_deref(), %error, "a peer's frame is refused, and its stream ended");
+            tracing::warn!(from = sender.node.as_deref(), %error, "a peer's frame is refused, and its stream ended");
             return None;
         }
     };
     if let Some(from) = &frame.node {
-        *node = Some(from.clone());
+        sender.node = Some(from.clone());
     }
-    if node.is_none() {
+    if sender.node.is_none() {
         tracing::warn!("a stream of appends that does not begin with who sends it is ended");
         return None;
     }

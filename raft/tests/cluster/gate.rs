@@ -16,7 +16,7 @@ fn content(number: u64, size_bytes: usize) -> Vec<u8> {
     std::iter::repeat_with(|| random.next().to_le_bytes()[3]).take(size_bytes).collect()
 }
 
-fn put(store: &BlobStore, number: u64, size_bytes: usize) -> BlobId {
+pub(crate) fn put(store: &BlobStore, number: u64, size_bytes: usize) -> BlobId {
     let content = content(number, size_bytes);
     let lease = Lease { now: now(), until: now().plus_millis(60_000) };
     store.put(blob(number), &mut content.as_slice(), size_bytes as u64, lease).unwrap();
@@ -25,7 +25,7 @@ fn put(store: &BlobStore, number: u64, size_bytes: usize) -> BlobId {
 }
 
 /// What a power cut would leave of a blob on a node.
-fn durable(cluster: &Cluster, node: usize, number: u64, size_bytes: usize) -> bool {
+pub(crate) fn durable(cluster: &Cluster, node: usize, number: u64, size_bytes: usize) -> bool {
     let left = Arc::new(cluster.disks[node].peek().stores().blobs);
     match left.open(blob(number)) {
         Ok(mut open) => {
@@ -112,7 +112,7 @@ async fn a_replica_that_came_by_a_snapshot_is_hollow_until_it_has_all_blobs() {
         settings.retention.bytes = 0;
         settings.retention.age = Duration::ZERO;
         // So that filling takes a while.
-        settings.bulk_bytes_per_second = 2_000_000;
+        settings.bulk_bytes_per_second = 1_000_000;
     })
     .await;
     cluster.write(1, 1, provision(7)).await;
@@ -130,8 +130,14 @@ async fn a_replica_that_came_by_a_snapshot_is_hollow_until_it_has_all_blobs() {
     let status = |cluster: &Cluster| cluster.nodes[&3].groups.status()[1].clone();
     cluster.until("the snapshot arrived", |cluster| status(cluster).applied.is_some_and(|index| index > 10)).await;
     assert!(status(&cluster).hollow, "it cannot have 5 MB after a moment: {:?}", status(&cluster));
-    let refused = leader.promote(id, new).await.unwrap_err();
-    assert!(refused.to_string().contains("still lacks blobs"), "{refused}");
+    loop {
+        let refused = leader.promote(id, new).await.expect_err("it has not all blobs").to_string();
+        if refused.contains("still lacks blobs") {
+            break;
+        }
+        assert!(refused.contains("still catches up"), "{refused}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     // It stays hollow over a restart.
     cluster.kill(3);
     cluster.open(3).await;
@@ -142,5 +148,5 @@ async fn a_replica_that_came_by_a_snapshot_is_hollow_until_it_has_all_blobs() {
         assert!(durable(&cluster, 3, n, 500_000), "blob {n}");
     }
     let leader = &cluster.nodes[&cluster.leader(1).await].groups;
-    leader.promote(id, new).await.unwrap();
+    crate::membership::until_done(|| leader.promote(id, new)).await;
 }

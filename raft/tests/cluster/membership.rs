@@ -12,7 +12,7 @@ use crate::{
 const GROUP: GroupId = GroupId::new(1);
 
 /// Tries until it is done; what is refused "now" may be possible soon.
-async fn until_done<F: Future<Output = Result<(), StoreError>>>(what: impl Fn() -> F) {
+pub(crate) async fn until_done<F: Future<Output = Result<(), StoreError>>>(what: impl Fn() -> F) {
     let started = Instant::now();
     loop {
         match what().await {

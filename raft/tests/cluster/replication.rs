@@ -85,7 +85,16 @@ async fn a_commit_takes_one_round_trip_and_many_share_it() {
     println!("one by one at 80 ms: median {:?}, worst {:?}", took[took.len() / 2], took[took.len() - 1]);
     assert!(took[took.len() / 2] >= 2 * DELAY, "the links are not slow: this measures nothing");
     assert!(took[took.len() / 2] < 3 * DELAY, "a commit takes more than one round trip: {took:?}");
-    // A new one every 10 ms: each waits for at most the proposals before it, none for the sum of them.
+    // One that comes while another is on its way does not wait for it.
+    let theirs = groups.clone();
+    let before = tokio::spawn(async move { run(&theirs, execute(1, 50, vec![deliver(7, 50, &[])])).await.unwrap() });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let started = Instant::now();
+    run(groups, execute(1, 51, vec![deliver(7, 51, &[])])).await.unwrap();
+    println!("behind another one: {:?}", started.elapsed());
+    assert!(started.elapsed() < 3 * DELAY, "it waited for the one before: {:?}", started.elapsed());
+    before.await.unwrap();
+    // A new one every 5 ms: each waits for at most the proposals before it, none for the sum of them.
     let started = Instant::now();
     let mut all = Vec::new();
     for n in 100..200 {
@@ -98,7 +107,7 @@ async fn a_commit_takes_one_round_trip_and_many_share_it() {
     }
     println!("100 within 500 ms at 80 ms: all after {:?}", started.elapsed());
     assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
-    assert_eq!(cluster.inbox(1, 7).await.len(), 115);
+    assert_eq!(cluster.inbox(1, 7).await.len(), 117);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

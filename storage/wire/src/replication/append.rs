@@ -1,5 +1,7 @@
 //! Appends and heartbeats, and what is answered.
 
+use std::collections::HashMap;
+
 use prost::bytes::Bytes;
 use securanet_model::GroupId;
 
@@ -10,6 +12,8 @@ use crate::WireError;
 const ENTRIES_MAX: usize = 1024;
 /// Replicas that one append is for.
 const TARGETS_MAX: usize = 16;
+/// Groups whose last append is remembered; what others repeat is sent whole.
+const GROUPS_MAX: usize = 4096;
 /// Appends of one frame, and replies of one.
 const APPENDS_MAX: usize = 4096;
 
@@ -78,10 +82,45 @@ pub enum Outcome {
     },
 }
 
-/// A frame as it travels.
-#[must_use]
-pub fn frame_to_wire(frame: AppendFrame) -> proto::AppendFrame {
-    let append = |append: Append| proto::Append {
+/// The last append of each group on a stream: what is the same again is not sent again. Each end has one.
+#[derive(Debug, Default)]
+pub struct Repeated(HashMap<GroupId, Append>);
+
+impl Repeated {
+    fn shorten(&mut self, append: Append) -> proto::Append {
+        let (session, group) = (append.session, append.group);
+        if !append.entries.is_empty() {
+            self.0.remove(&group);
+            return append_to_wire(append);
+        }
+        let repeats =
+            self.0.get(&group).is_some_and(|last| *last == Append { session: last.session, ..append.clone() });
+        if repeats {
+            return proto::Append { session, group: group.get(), repeats, ..proto::Append::default() };
+        }
+        if self.0.len() < GROUPS_MAX || self.0.contains_key(&group) {
+            self.0.insert(group, append.clone());
+        }
+        append_to_wire(append)
+    }
+
+    fn restore(&mut self, append: proto::Append) -> Result<Append, WireError> {
+        if append.repeats {
+            let last = self.0.get(&GroupId::new(append.group)).ok_or(WireError::Field("repeats: there was none"))?;
+            return Ok(Append { session: append.session, ..last.clone() });
+        }
+        let append = append_from_wire(append)?;
+        if !append.entries.is_empty() {
+            self.0.remove(&append.group);
+        } else if self.0.len() < GROUPS_MAX || self.0.contains_key(&append.group) {
+            self.0.insert(append.group, append.clone());
+        }
+        Ok(append)
+    }
+}
+
+fn append_to_wire(append: Append) -> proto::Append {
+    proto::Append {
         session: append.session,
         group: append.group.get(),
         targets: append.targets,
@@ -89,10 +128,16 @@ pub fn frame_to_wire(frame: AppendFrame) -> proto::AppendFrame {
         previous: append.previous.map(Into::into),
         entries: append.entries,
         commit: append.commit.map(Into::into),
-    };
+        repeats: false,
+    }
+}
+
+/// A frame as it travels.
+#[must_use]
+pub fn frame_to_wire(frame: AppendFrame, repeated: &mut Repeated) -> proto::AppendFrame {
     proto::AppendFrame {
         hello: frame.node.as_deref().map(hello_to_wire),
-        appends: frame.appends.into_iter().map(append).collect(),
+        appends: frame.appends.into_iter().map(|append| repeated.shorten(append)).collect(),
     }
 }
 
@@ -100,12 +145,12 @@ pub fn frame_to_wire(frame: AppendFrame) -> proto::AppendFrame {
 ///
 /// # Errors
 /// [`WireError`] names the field.
-pub fn frame_from_wire(frame: proto::AppendFrame) -> Result<AppendFrame, WireError> {
+pub fn frame_from_wire(frame: proto::AppendFrame, repeated: &mut Repeated) -> Result<AppendFrame, WireError> {
     if frame.appends.len() > APPENDS_MAX {
         return Err(WireError::Field("appends: too many in one frame"));
     }
     let node = frame.hello.map(|hello| hello_from_wire(Some(hello))).transpose()?;
-    let appends = frame.appends.into_iter().map(append_from_wire).collect::<Result<_, _>>()?;
+    let appends = frame.appends.into_iter().map(|append| repeated.restore(append)).collect::<Result<_, _>>()?;
     Ok(AppendFrame { node, appends })
 }
 

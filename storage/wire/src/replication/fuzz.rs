@@ -2,13 +2,7 @@
 
 use prost::Message;
 
-use super::{
-    begin_from_wire, begin_to_wire, blob_request_from_wire, blob_request_to_wire, blob_step_from_wire, frame_from_wire,
-    frame_to_wire, proto, replies_from_wire, replies_to_wire, state_from_wire, state_outcome_from_wire,
-    state_outcome_to_wire, state_to_wire, taken_from_wire, taken_to_wire, transfer_from_wire,
-    transfer_outcome_from_wire, transfer_outcome_to_wire, transfer_to_wire, vote_from_wire, vote_outcome_from_wire,
-    vote_outcome_to_wire, vote_to_wire,
-};
+use super::*;
 use crate::WireError;
 
 /// Decodes bytes as each message; whatever is accepted survives a round trip.
@@ -19,8 +13,15 @@ pub fn fuzz_replication(data: &[u8]) {
     fn accepted<M: Message + Default, T>(data: &[u8], check: impl Fn(M) -> Result<T, WireError>) -> Option<T> {
         M::decode(data).ok().and_then(|message| check(message).ok())
     }
-    if let Some(frame) = accepted(data, frame_from_wire) {
-        assert_eq!(frame_from_wire(frame_to_wire(frame.clone())), Ok(frame));
+    let read = |frame| frame_from_wire(frame, &mut Repeated::default());
+    if let Some(frame) = accepted(data, read) {
+        assert_eq!(read(frame_to_wire(frame.clone(), &mut Repeated::default())), Ok(frame));
+    }
+    if let Some((node, request)) = accepted(data, forward_from_wire) {
+        assert_eq!(forward_from_wire(forward_to_wire(&node, &request)), Ok((node, request)));
+    }
+    if let Some(outcome) = accepted(data, |reply| forwarded_from_wire(&reply)) {
+        assert_eq!(forwarded_from_wire(&forwarded_to_wire(&outcome)), Ok(outcome));
     }
     if let Some(replies) = accepted(data, replies_from_wire) {
         assert_eq!(replies_from_wire(replies_to_wire(replies.clone())), Ok(replies));
@@ -65,9 +66,13 @@ pub fn fuzz_replication(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use prost::bytes::Bytes;
-    use securanet_model::{BlobId, GroupId, TenantId};
+    use securanet_model::{
+        AccountId, BlobId, Command, Epoch, Execute, GroupId, MailboxName, Reply, RequestId, StoreError, TenantId,
+        UnixMillis,
+        account::{AccountCommand, AccountRef, AccountReply},
+    };
 
-    use super::{super::*, *};
+    use super::*;
 
     const VOTE: Ballot = Ballot { term: 3, replica: 2, committed: true };
     const AT: Position = Position { term: 3, leader: 2, index: 77 };
@@ -85,6 +90,17 @@ mod tests {
         AppendFrame {
             node: Some("node-1".to_owned()),
             appends: vec![append.clone(), Append { entries: Vec::new(), ..append }],
+        }
+    }
+
+    fn request() -> Execute {
+        let account = AccountRef { id: AccountId::new(7), epoch: Epoch::new(1) };
+        let command = AccountCommand::CreateMailbox { name: MailboxName::inbox(), special_use: None };
+        Execute {
+            group: GroupId::new(3),
+            request: RequestId::new([9; 16]),
+            deadline: UnixMillis::new(1_700_000_000_000),
+            commands: vec![Command::Account(account, command)],
         }
     }
 
@@ -116,7 +132,10 @@ mod tests {
         let taken = SnapshotPosition { chunks: 4, rows: 500, after: Some(Bytes::from_static(b"key")) };
         let Some(proto::snapshot_frame::Frame::Begin(inner)) = begin_to_wire(&begin).frame else { unreachable!() };
         vec![
-            frame_to_wire(frame()).encode_to_vec(),
+            frame_to_wire(frame(), &mut Repeated::default()).encode_to_vec(),
+            forward_to_wire("node-1", &request()).encode_to_vec(),
+            forwarded_to_wire(&Ok((vec![Reply::Account(AccountReply::Done)], 5))).encode_to_vec(),
+            forwarded_to_wire(&Err(StoreError::Busy)).encode_to_vec(),
             replies_to_wire(replies()).encode_to_vec(),
             vote_to_wire(&ask).encode_to_vec(),
             vote_outcome_to_wire(Ok(Voted { vote: VOTE, granted: true, last: Some(AT) })).encode_to_vec(),
@@ -138,7 +157,10 @@ mod tests {
 
     #[test]
     fn messages_survive_a_round_trip() {
-        assert_eq!(frame_from_wire(frame_to_wire(frame())), Ok(frame()));
+        let (mut ours, mut theirs) = (Repeated::default(), Repeated::default());
+        for _ in 0..3 {
+            assert_eq!(frame_from_wire(frame_to_wire(frame(), &mut ours), &mut theirs), Ok(frame()));
+        }
         assert_eq!(replies_from_wire(replies_to_wire(replies())), Ok(replies()));
         seeds().iter().for_each(|seed| fuzz_replication(seed));
     }
@@ -165,11 +187,37 @@ mod tests {
     }
 
     #[test]
+    fn a_heartbeat_that_is_the_same_again_takes_few_octets_and_one_that_changes_is_whole() {
+        let (mut ours, mut theirs) = (Repeated::default(), Repeated::default());
+        let heartbeat = |session, commit| {
+            let append = Append { session, entries: Vec::new(), commit, ..frame().appends.remove(0) };
+            AppendFrame { node: None, appends: vec![append] }
+        };
+        let mut sizes = Vec::new();
+        for (session, commit) in [(1, Some(AT)), (2, Some(AT)), (3, None), (4, None), (5, Some(AT))] {
+            let sent = heartbeat(session, commit);
+            let wire = frame_to_wire(sent.clone(), &mut ours);
+            sizes.push(wire.encoded_len());
+            assert_eq!(frame_from_wire(wire, &mut theirs), Ok(sent));
+        }
+        assert!(sizes[1] < 12 && sizes[3] < 12 && sizes[0] > 25 && sizes[2] > 20 && sizes[4] > 25, "{sizes:?}");
+        // Entries between them make the next one whole.
+        let wire = frame_to_wire(frame(), &mut ours);
+        assert_eq!(frame_from_wire(wire, &mut theirs), Ok(frame()));
+        let alone = frame_to_wire(heartbeat(9, Some(AT)), &mut ours);
+        assert_eq!(frame_from_wire(alone, &mut theirs), Ok(heartbeat(9, Some(AT))));
+        let nothing_to_repeat = frame_to_wire(heartbeat(10, Some(AT)), &mut ours);
+        assert!(nothing_to_repeat.appends[0].repeats);
+        let refused = frame_from_wire(nothing_to_repeat, &mut Repeated::default()).unwrap_err();
+        assert!(refused.to_string().contains("repeats"), "{refused}");
+    }
+
+    #[test]
     fn what_is_missing_foreign_or_beyond_its_bound_is_refused_by_name() {
         let refused = |change: fn(&mut proto::AppendFrame)| {
-            let mut wire = frame_to_wire(frame());
+            let mut wire = frame_to_wire(frame(), &mut Repeated::default());
             change(&mut wire);
-            frame_from_wire(wire).unwrap_err().to_string()
+            frame_from_wire(wire, &mut Repeated::default()).unwrap_err().to_string()
         };
         assert!(refused(|frame| frame.appends[0].vote = None).contains("vote"));
         assert!(refused(|frame| frame.appends[1].targets.clear()).contains("targets"));

@@ -27,7 +27,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Settings, groups::Router, settings::Clock};
+use crate::{Settings, router::Router, settings::Clock};
 
 /// Looks at the queue at least this often, whoever forgot to wake us.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);

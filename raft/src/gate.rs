@@ -70,8 +70,7 @@ impl Gate {
         Arc::new(Self { network, blobs, clock, fatal, permits, fetches: Mutex::default(), gated })
     }
 
-    /// Waits until all of these are durable here; gets what is missing from a node. Tells how many are missing as soon
-    /// as that is known.
+    /// Waits until all of these are durable here; gets what is missing from a node.
     ///
     /// # Errors
     /// The reason why a blob could not be had.

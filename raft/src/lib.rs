@@ -32,6 +32,7 @@ mod members;
 pub mod metric;
 mod network;
 pub mod retention;
+mod router;
 mod settings;
 pub mod state;
 mod status;

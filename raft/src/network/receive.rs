@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Owned, convert, not_for, pipeline::WINDOW_REQUESTS};
 use crate::{
     group::Group,
-    groups::Router,
+    router::Router,
     types::{Entry, TypeConfig},
 };
 

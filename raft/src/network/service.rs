@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{blobs, convert, not_for, receive, snapshot_in};
-use crate::{group::Group, groups::Router};
+use crate::{group::Group, router::Router};
 
 /// Answers that wait for a connection; whoever makes more of them waits.
 const REPLIES_MAX: usize = 1024;

@@ -75,9 +75,9 @@ pub enum Outcome {
     HigherVote(Ballot),
     /// It was not looked at, and why.
     Refused(String),
-    /// It waits for so many blobs.
+    /// It waits for blobs.
     Waiting {
-        /// Blobs still to come.
+        /// How many it names.
         blobs: u64,
     },
 }

@@ -1,0 +1,131 @@
+//! Finds the group that a request or a question is for, here or on another node.
+//!
+//! What every request must fulfil wherever it comes from is seen to here: the blobs that it names are on this disk before
+//! it is proposed, and stay until its entry names them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use securanet_blob::{BlobStore, Lease, intake::LEASE_MILLIS};
+use securanet_model::{Answer, BlobId, Execute, GroupId, Query, Reply, StoreError, Token, UnixMillis};
+
+use crate::{
+    gate::{Gate, Urgency},
+    group::Group,
+    network::Network,
+    settings::Clock,
+    types::messages_of,
+};
+
+/// Finds groups, and checks what every request must fulfil wherever it comes from.
+pub(crate) struct Router {
+    pub(crate) groups: BTreeMap<GroupId, Arc<Group>>,
+    pub(crate) blobs: Arc<BlobStore>,
+    pub(crate) clock: Clock,
+    pub(crate) network: Network,
+    pub(crate) gate: Arc<Gate>,
+}
+
+impl Router {
+    pub(crate) fn group(&self, id: GroupId) -> Result<&Arc<Group>, StoreError> {
+        self.groups.get(&id).ok_or(StoreError::NoGroup(id))
+    }
+
+    /// Commits a request, after taking hold of the blobs it names: an entry in the log says that they are here.
+    pub(crate) async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
+        self.execute_from(request, None).await
+    }
+
+    /// The same, wherever the group is led.
+    pub(crate) async fn execute_anywhere(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
+        match self.execute(request.clone()).await {
+            Err(StoreError::NotLeader { leader: Some(node) }) => self.network.execute(&node, &request).await,
+            other => other,
+        }
+    }
+
+    /// Commits a request that a node has sent, which has the blobs that it names.
+    pub(crate) async fn execute_from(
+        &self,
+        request: Execute,
+        from: Option<&str>,
+    ) -> Result<(Vec<Reply>, u64), StoreError> {
+        let group = self.group(request.group)?;
+        // Before the blobs: they may be where the leader is, and only there.
+        group.check_not_led_elsewhere()?;
+        self.hold_blobs(group, &request, from).await?;
+        group.execute(request).await
+    }
+
+    pub(crate) fn blobs(&self) -> &Arc<BlobStore> {
+        &self.blobs
+    }
+
+    pub(crate) fn groups_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Keeps the blobs of a request from collection until an entry names them, however long ago they were put.
+    ///
+    /// The lease outlives the request's deadline, behind which it is not proposed. From then on its entry pins the
+    /// blobs, and an entry is purged only when the rows it made are durable: no instant is without a holder.
+    /// What is not here is got from the node that sent the request, or from another member of the group: a gateway puts
+    /// content where it is near.
+    async fn hold_blobs(&self, group: &Group, request: &Execute, from: Option<&str>) -> Result<(), StoreError> {
+        let messages = request.commands.iter().flat_map(messages_of);
+        let named: Vec<BlobId> = messages.flat_map(|message| message.blobs.iter().map(|blob| blob.id)).collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let (blobs, now) = (self.blobs.clone(), (self.clock)());
+        // It may write, and then wait for a disk.
+        let held = tokio::task::spawn_blocking(move || hold_all(&blobs, &named, now)).await;
+        let missing = held.map_err(|error| StoreError::Internal(format!("holding blobs was cancelled: {error}")))??;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut holders: Vec<String> = from.map(str::to_owned).into_iter().collect();
+        holders.extend(group.other_nodes());
+        for blob in missing {
+            self.get_blob(&holders, blob).await.map_err(|why| {
+                tracing::warn!(%blob, request = %request.request, why, "a request names a blob that is not here");
+                StoreError::NotFound
+            })?;
+        }
+        self.gate.sync().await.map_err(StoreError::Unavailable)
+    }
+
+    /// Gets a blob from the first of these nodes that has it.
+    async fn get_blob(&self, holders: &[String], blob: BlobId) -> Result<(), String> {
+        let mut why = "there is no other node".to_owned();
+        for node in holders {
+            match self.gate.fetch(node, blob, Urgency::Commit).await {
+                Ok(()) => return Ok(()),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    /// Waits until the group has replayed.
+    pub(crate) async fn wait_ready(&self, id: GroupId) {
+        if let Ok(group) = self.group(id) {
+            group.wait_ready().await;
+        }
+    }
+
+    pub(crate) async fn query(&self, id: GroupId, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
+        self.group(id)?.query(query, at_least).await
+    }
+}
+
+/// Holds blobs for as long as those of a message that was just taken in; those that are not here.
+fn hold_all(blobs: &BlobStore, named: &[BlobId], now: UnixMillis) -> Result<Vec<BlobId>, StoreError> {
+    let lease = Lease { now, until: now.plus_millis(LEASE_MILLIS) };
+    let mut missing = Vec::new();
+    for &id in named {
+        if !blobs.hold(id, lease).map_err(|error| StoreError::Damaged(error.to_string()))? {
+            missing.push(id);
+        }
+    }
+    Ok(missing)
+}

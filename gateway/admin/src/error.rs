@@ -83,10 +83,7 @@ impl From<StoreError> for ApiError {
             StoreError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, &error)
                 .remedy("raise `message_size_bytes_max` in the node file, or leave the message out"),
             StoreError::DiskFull { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, &error),
-            StoreError::Unavailable(_)
-            | StoreError::Draining
-            | StoreError::Busy
-            | StoreError::NotLeader { .. } => {
+            StoreError::Unavailable(_) | StoreError::Draining | StoreError::Busy | StoreError::NotLeader { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, &error).remedy("try again in some seconds")
             }
             StoreError::NoGroup(_) | StoreError::Damaged(_) | StoreError::Internal(_) => Self::internal(&error),

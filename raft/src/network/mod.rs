@@ -29,9 +29,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use openraft::RaftNetworkFactory;
 use parking_lot::Mutex;
 use securanet_model::{Execute, GroupId, Reply, StoreError, limits};
-use securanet_wire::replication::{
-    MESSAGE_BYTES_MAX, StateAsk, forward_to_wire, forwarded_from_wire, proto::replication_client::ReplicationClient,
-    state_outcome_from_wire, state_to_wire,
+use securanet_wire::{
+    outcome_from_wire,
+    replication::{
+        MESSAGE_BYTES_MAX, StateAsk, forward_to_wire, proto::replication_client::ReplicationClient,
+        state_outcome_from_wire, state_to_wire,
+    },
 };
 use tokio::{task::JoinHandle, time::timeout};
 use tonic::transport::Channel;
@@ -127,7 +130,7 @@ impl Network {
         let asked = timeout(FORWARD_PATIENCE, client.execute(forward_to_wire(self.node(), request))).await;
         let asked = asked.map_err(|_| unavailable(format!("no answer within {FORWARD_PATIENCE:?}")))?;
         let reply = asked.map_err(|status| unavailable(status.to_string()))?.into_inner();
-        forwarded_from_wire(&reply).map_err(|error| unavailable(error.to_string()))?
+        outcome_from_wire(&reply).map_err(|error| unavailable(error.to_string()))?
     }
 
     /// Asks a node how its replica of a group is.

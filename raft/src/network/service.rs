@@ -3,12 +3,16 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt};
-use securanet_wire::replication::{
-    AppendReply, MESSAGE_BYTES_MAX, ReplicaState, SnapshotStep, TransferOutcome, blob_request_from_wire,
-    forward_from_wire, forwarded_to_wire, proto,
-    proto::replication_server::{Replication, ReplicationServer},
-    replies_to_wire, snapshot_frame_from_wire, state_from_wire, state_outcome_to_wire, taken_to_wire,
-    transfer_from_wire, transfer_outcome_to_wire, vote_from_wire, vote_outcome_to_wire,
+use securanet_wire::{
+    outcome_to_wire,
+    proto::ExecuteReply,
+    replication::{
+        AppendReply, MESSAGE_BYTES_MAX, ReplicaState, SnapshotStep, TransferOutcome, blob_request_from_wire,
+        forward_from_wire, proto,
+        proto::replication_server::{Replication, ReplicationServer},
+        replies_to_wire, snapshot_frame_from_wire, state_from_wire, state_outcome_to_wire, taken_to_wire,
+        transfer_from_wire, transfer_outcome_to_wire, vote_from_wire, vote_outcome_to_wire,
+    },
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -117,10 +121,10 @@ impl Replication for ReplicationService {
         Ok(Response::new(transfer_outcome_to_wire(outcome)))
     }
 
-    async fn execute(&self, request: Request<proto::ExecuteRequest>) -> Result<Response<proto::ExecuteReply>, Status> {
+    async fn execute(&self, request: Request<proto::ExecuteRequest>) -> Result<Response<ExecuteReply>, Status> {
         let (node, request) = forward_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
         let outcome = self.router.execute_from(request, Some(&node)).await;
-        Ok(Response::new(forwarded_to_wire(&outcome)))
+        Ok(Response::new(outcome_to_wire(&outcome)))
     }
 
     async fn state(&self, request: Request<proto::StateRequest>) -> Result<Response<proto::StateReply>, Status> {

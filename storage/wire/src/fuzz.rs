@@ -49,6 +49,29 @@ fn fuzz_streams(data: &[u8]) {
     }
 }
 
+/// Calls `fuzz` with each seed, some of its octets changed and cut short, in so many rounds that are the same each time.
+#[cfg(test)]
+pub(crate) fn mutated(rounds: usize, seeds: &[Vec<u8>], fuzz: impl Fn(&[u8])) {
+    let mut random: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    for _ in 0..rounds {
+        for seed in seeds {
+            let mut seed = seed.clone();
+            for _ in 0..=next() % 4 {
+                let at = usize::try_from(next()).unwrap_or(0) % seed.len();
+                seed[at] = next().to_le_bytes()[0];
+            }
+            seed.truncate(usize::try_from(next()).unwrap_or(0) % (seed.len() + 1) + 1);
+            fuzz(&seed);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -157,23 +180,7 @@ mod tests {
 
     #[test]
     fn mutated_messages_are_refused_or_survive() {
-        let mut random: u64 = 0x9E37_79B9_7F4A_7C15;
-        let mut next = move || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random
-        };
-        for _ in 0..4000 {
-            for mut seed in seeds().into_iter().chain(streams()) {
-                for _ in 0..=next() % 4 {
-                    let at = usize::try_from(next()).unwrap_or(0) % seed.len();
-                    seed[at] = next().to_le_bytes()[0];
-                }
-                seed.truncate(usize::try_from(next()).unwrap_or(0) % (seed.len() + 1) + 1);
-                fuzz_messages(&seed);
-            }
-        }
+        mutated(4000, &[seeds(), streams()].concat(), fuzz_messages);
     }
 
     #[test]

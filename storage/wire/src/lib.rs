@@ -16,8 +16,19 @@ pub use convert::{
     outcome_from_wire, outcome_to_wire, query_from_wire, query_to_wire,
 };
 
-/// What the compiler made of `store.proto`.
+pub use securanet::store::v1 as proto;
+
+/// What the compiler made of the definitions, by their packages: one may name what stands in the other.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::expect_used)]
-pub mod proto {
-    tonic::include_proto!("securanet.store.v1");
+mod securanet {
+    pub mod store {
+        pub mod v1 {
+            tonic::include_proto!("securanet.store.v1");
+        }
+    }
+    pub mod replication {
+        pub mod v1 {
+            tonic::include_proto!("securanet.replication.v1");
+        }
+    }
 }

@@ -6,6 +6,7 @@ pub mod sts;
 #[cfg(test)]
 mod tests;
 mod verifier;
+pub(crate) mod web;
 
 use std::{io, net::IpAddr, path::Path, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! A report over HTTPS (RFC 8460 5.4): POST of the compressed JSON to what the record names.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,15 +11,13 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{
     dns::Dns,
     route::{Reach, TlsDemand},
-    tls::TlsClient,
+    tls::{TlsClient, web},
 };
 
 /// For all of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// For one address.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
-/// Addresses of the host that are tried.
-const ADDRESSES_MAX: usize = 3;
 
 /// What is needed to reach web servers.
 pub(super) struct Poster {
@@ -37,23 +35,8 @@ impl Poster {
     pub(super) async fn post(&self, (host, port, path): (&str, u16, &str), packed: Vec<u8>) -> Result<(), String> {
         let posting = async {
             let addresses = self.dns.addresses(host).await.map_err(|error| error.to_string())?;
-            let mut failure = format!("{host} has no address that may be connected to");
-            for address in addresses.into_iter().filter(|&address| (self.reach)(address)).take(ADDRESSES_MAX) {
-                let address = SocketAddr::new(address, port);
-                let tcp = match timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await {
-                    Ok(Ok(tcp)) => tcp,
-                    Ok(Err(error)) => {
-                        failure = format!("{host} at {address}: {error}");
-                        continue;
-                    }
-                    Err(_) => {
-                        failure = format!("{host} at {address} does not answer");
-                        continue;
-                    }
-                };
-                return self.send(tcp, (host, port, path), packed).await;
-            }
-            Err(failure)
+            let (_, tcp) = web::connect((host, port), addresses, &self.reach, CONNECT_PATIENCE).await?;
+            self.send(tcp, (host, port, path), packed).await
         };
         timeout(PATIENCE, posting).await.map_err(|_| format!("{host} took too long"))?
     }

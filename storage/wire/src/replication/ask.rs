@@ -1,12 +1,9 @@
 //! Votes, handing leadership over, how a replica is: one question, one answer.
 
-use securanet_model::{
-    Execute, GroupId, Reply, StoreError,
-    record::{self},
-};
+use securanet_model::{Execute, GroupId};
 
 use super::{Ballot, Position, ballot, hello_from_wire, hello_to_wire, proto, reason};
-use crate::{WireError, convert::decode};
+use crate::{WireError, execute_from_wire, execute_to_wire};
 
 /// Asks a replica for its vote.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,10 +68,10 @@ pub enum TransferOutcome {
     Refused(String),
 }
 
-/// A request for another node's leader as it travels.
+/// A request for another node's leader as it travels. It is answered as at the store service ([`crate::outcome_to_wire`]).
 #[must_use]
 pub fn forward_to_wire(node: &str, request: &Execute) -> proto::ExecuteRequest {
-    proto::ExecuteRequest { hello: Some(hello_to_wire(node)), request: record::encode(request).into() }
+    proto::ExecuteRequest { hello: Some(hello_to_wire(node)), request: Some(execute_to_wire(request)) }
 }
 
 /// A request from a peer: who sends it, what.
@@ -82,39 +79,8 @@ pub fn forward_to_wire(node: &str, request: &Execute) -> proto::ExecuteRequest {
 /// # Errors
 /// [`WireError`] names the field.
 pub fn forward_from_wire(message: proto::ExecuteRequest) -> Result<(String, Execute), WireError> {
-    let request = decode("request", &message.request)?;
-    Ok((hello_from_wire(message.hello)?, request))
-}
-
-/// The outcome of a forwarded request as it travels.
-#[must_use]
-pub fn forwarded_to_wire(outcome: &Result<(Vec<Reply>, u64), StoreError>) -> proto::ExecuteReply {
-    use proto::execute_reply::Outcome as Wire;
-    let outcome = match outcome {
-        Ok((replies, index)) => {
-            let replies = replies.iter().map(|reply| record::encode(reply).into()).collect();
-            Wire::Executed(proto::Executed { replies, index: *index })
-        }
-        Err(error) => Wire::Error(record::encode(error).into()),
-    };
-    proto::ExecuteReply { outcome: Some(outcome) }
-}
-
-/// The outcome of a forwarded request from a peer.
-///
-/// # Errors
-/// [`WireError`] names the field; the inner result is what the group said.
-pub fn forwarded_from_wire(reply: &proto::ExecuteReply) -> Result<Result<(Vec<Reply>, u64), StoreError>, WireError> {
-    use proto::execute_reply::Outcome as Wire;
-    match &reply.outcome {
-        None => Err(WireError::Missing("outcome")),
-        Some(Wire::Error(error)) => Ok(Err(decode("error", error)?)),
-        Some(Wire::Executed(executed)) => {
-            let replies: Result<Vec<Reply>, _> =
-                executed.replies.iter().map(|bytes| decode("replies", bytes)).collect();
-            Ok(Ok((replies?, executed.index)))
-        }
-    }
+    let request = message.request.ok_or(WireError::Missing("request"))?;
+    Ok((hello_from_wire(message.hello)?, execute_from_wire(request)?))
 }
 
 /// Asks a replica how it is.

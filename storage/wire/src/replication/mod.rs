@@ -13,9 +13,9 @@ pub use append::{Append, AppendFrame, AppendReply, Outcome, Repeated, frame_from
 pub use append::{replies_from_wire, replies_to_wire};
 pub use ask::{
     ReplicaState, StateAsk, TransferAsk, TransferOutcome, VoteAsk, VoteOutcome, Voted, forward_from_wire,
-    forward_to_wire, forwarded_from_wire, forwarded_to_wire, state_from_wire, state_outcome_from_wire,
-    state_outcome_to_wire, state_to_wire, transfer_from_wire, transfer_outcome_from_wire, transfer_outcome_to_wire,
-    transfer_to_wire, vote_from_wire, vote_outcome_from_wire, vote_outcome_to_wire, vote_to_wire,
+    forward_to_wire, state_from_wire, state_outcome_from_wire, state_outcome_to_wire, state_to_wire,
+    transfer_from_wire, transfer_outcome_from_wire, transfer_outcome_to_wire, transfer_to_wire, vote_from_wire,
+    vote_outcome_from_wire, vote_outcome_to_wire, vote_to_wire,
 };
 pub use snapshot::{
     BlobStep, SnapshotBegin, SnapshotPosition, SnapshotStep, SnapshotTaken, begin_from_wire, begin_to_wire,
@@ -24,12 +24,7 @@ pub use snapshot::{
 };
 
 use crate::WireError;
-
-/// What the compiler made of `replication.proto`.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::expect_used)]
-pub mod proto {
-    tonic::include_proto!("securanet.replication.v1");
-}
+pub use crate::securanet::replication::v1 as proto;
 
 /// The version that this release speaks.
 pub const VERSION: u32 = 1;

@@ -1,11 +1,7 @@
 //! Fetching a policy (RFC 8461 3.3): HTTPS from `mta-sts.DOMAIN`, its certificate verified, no redirects, text/plain,
 //! bounded in octets and time.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -19,11 +15,11 @@ use super::grammar::{POLICY_OCTETS_MAX, StsPolicy};
 use crate::{
     dns::Dns,
     route::{Reach, TlsDemand},
-    tls::{TlsClient, tls_error},
+    tls::{
+        TlsClient, tls_error,
+        web::{self, ADDRESSES_MAX},
+    },
 };
-
-/// Addresses of the policy host that are tried.
-const ADDRESSES_MAX: usize = 3;
 
 pub(super) struct Fetcher {
     pub(super) tls: Arc<TlsClient>,
@@ -53,32 +49,17 @@ impl Fetcher {
         addresses: Vec<IpAddr>,
         may_reach: &Reach,
     ) -> Result<TlsStream<TcpStream>, Trouble> {
-        let mut failure = format!("{host} has no address that may be connected to");
         let each = self.timeout / u32::try_from(ADDRESSES_MAX + 1).unwrap_or(1);
-        for address in addresses.into_iter().filter(|address| may_reach(*address)).take(ADDRESSES_MAX) {
-            let address = SocketAddr::new(address, self.port);
-            let tcp = match timeout(each, TcpStream::connect(address)).await {
-                Ok(Ok(tcp)) => tcp,
-                Ok(Err(error)) => {
-                    failure = format!("{host} at {address}: {error}");
-                    continue;
-                }
-                Err(_) => {
-                    failure = format!("{host} at {address} does not answer");
-                    continue;
-                }
-            };
-            // A certificate that is wrong at one address is no reason to look for another.
-            let demand = TlsDemand::Verified(vec![host.to_owned()]);
-            let secured = self.tls.connect(&demand, host, tcp).await;
-            return secured.map(|secured| secured.stream).map_err(|error| {
-                let of_certificate = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
-                let refused = tls_error(&error).is_some_and(of_certificate);
-                let result = if refused { TlsResult::StsWebpkiInvalid } else { TlsResult::StsPolicyFetchError };
-                (result, format!("{host} at {address}: {error}"))
-            });
-        }
-        Err(not_had(failure))
+        let (address, tcp) = web::connect((host, self.port), addresses, may_reach, each).await.map_err(not_had)?;
+        // A certificate that is wrong at one address is no reason to look for another.
+        let demand = TlsDemand::Verified(vec![host.to_owned()]);
+        let secured = self.tls.connect(&demand, host, tcp).await;
+        secured.map(|secured| secured.stream).map_err(|error| {
+            let of_certificate = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
+            let refused = tls_error(&error).is_some_and(of_certificate);
+            let result = if refused { TlsResult::StsWebpkiInvalid } else { TlsResult::StsPolicyFetchError };
+            (result, format!("{host} at {address}: {error}"))
+        })
     }
 }
 

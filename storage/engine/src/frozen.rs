@@ -4,6 +4,7 @@
 //! line that comes out otherwise is a format, or a meaning, that changed without a new version: replicas of two
 //! releases would differ, and old data directories would not open.
 
+mod nodes;
 mod outbound;
 mod sts;
 mod tls_reports;

@@ -89,6 +89,14 @@ pub enum Table {
     TlsDay = 0x26,
     /// `account u64`: where the account's mail is sent on to.
     Forwarding = 0x27,
+    /// `name text`: a node of the cluster.
+    Node = 0x28,
+    /// `digest 32`: a token that lets a node in.
+    JoinToken = 0x29,
+    /// No field: the next replica id.
+    NodeCounters = 0x2a,
+    /// No field: the cluster's authority.
+    Authority = 0x2b,
 
     // ---- Queue and fan-in: queue/, fanin.rs.
     /// No field: the next item's number and the depths.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AccountId, Address, AppPasswordId, DomainId, DomainName, Epoch, GroupId, TenantId, UnixMillis,
     dkim::{DkimAlgorithm, DkimKey, DkimState, PrivateKey, Selector},
+    nodes::{Authority, JoinToken, Node, NodeFacts, NodeName, NodeState},
     policy::{PolicyError, Scope},
     sending::{Grant, RelayGrant, SenderRight},
     sts::StsPolicyRow,
@@ -351,6 +352,32 @@ pub enum DirectoryCommand {
     /// Adds a list or replaces an existing one's members and owner. The members must exist or be outside, the owner
     /// must exist.
     PutListAnywhere(List),
+    /// Keeps the cluster's authority, once; a repeat with another one is refused.
+    SetAuthority(Authority),
+    /// Adds the first node, which founds the cluster; refused when there is one, unless it is the same.
+    FoundCluster(NodeFacts),
+    /// Keeps a token; those that have ended are dropped.
+    PutJoinToken(JoinToken),
+    /// Lets a node in, and uses its token up. The same node may repeat it with the same key, until the token ends: it
+    /// may not have got the answer.
+    Join {
+        /// SHA-256 of the token's secret.
+        token: [u8; 32],
+        /// SHA-256 of its public key.
+        key: [u8; 32],
+        /// Who comes in.
+        facts: NodeFacts,
+    },
+    /// A node says what has changed of itself: its site, its address, its roles. Its name stays, and whether it is a
+    /// store.
+    UpdateNode(NodeFacts),
+    /// Changes where a node is in its life. The last active store stays.
+    SetNodeState {
+        /// Which.
+        name: NodeName,
+        /// Its new state.
+        state: NodeState,
+    },
 }
 
 /// What a change of the directory answers.
@@ -366,6 +393,8 @@ pub enum DirectoryReply {
     AppPassword(AppPasswordId),
     /// Nothing was changed, because.
     Refused(DirectoryRefusal),
+    /// The node as it is now.
+    Node(Node),
 }
 
 /// Why a change of the directory was refused. Nothing is changed then.
@@ -414,6 +443,23 @@ pub enum DirectoryRefusal {
     /// A value that no directory could keep.
     #[error("{0}")]
     Invalid(String),
+    /// A token that is none, or none any more.
+    #[error("the token is unknown, used already, or its time is over: make another with `securanet node token`")]
+    Token,
+    /// A node of this name is there.
+    #[error(
+        "there is a node {0} already: give another name, or, if that node has lost its disk, make a token with \
+         `securanet node replace {0}`"
+    )]
+    NodeExists(NodeName),
+    /// What may not be done to a node.
+    #[error("node {name}: {why}")]
+    Node {
+        /// Which.
+        name: NodeName,
+        /// Why not.
+        why: String,
+    },
 }
 
 /// Where a page of a listing begins and how long it is. A page may be shorter than asked for (rows can be
@@ -494,6 +540,12 @@ pub enum DirectoryQuery {
     Forwarding(AccountId),
     /// Accounts whose mail is sent on, sorted by the account's number; a page begins behind that number.
     Forwardings(Page),
+    /// All nodes, removed ones too, sorted by name.
+    Nodes,
+    /// The cluster's authority, its key included: no gateway is told.
+    Authority,
+    /// The tokens that wait to be used.
+    JoinTokens,
 }
 
 /// One mailbox owner that an address leads to.
@@ -633,4 +685,10 @@ pub enum DirectoryAnswer {
     Forwarding(Option<Forwarding>),
     /// To `Forwardings`.
     Forwardings(Vec<(Account, Forwarding)>),
+    /// To `Nodes`.
+    Nodes(Vec<Node>),
+    /// To `Authority`.
+    Authority(Option<Authority>),
+    /// To `JoinTokens`.
+    JoinTokens(Vec<JoinToken>),
 }

@@ -23,6 +23,7 @@ mod domains;
 mod forwardings;
 mod grants;
 mod lists;
+mod nodes;
 mod pages;
 mod policies;
 mod references;
@@ -142,6 +143,12 @@ fn run(tx: &mut Tx<'_>, clock: UnixMillis, command: &DirectoryCommand) -> Outcom
         }
         C::SendTlsReports { day, domains } => tls_reports::send_now(tx, clock, *day, domains),
         C::SetForwarding { account, forwarding } => forwardings::set(tx, *account, forwarding.as_ref()),
+        C::SetAuthority(authority) => nodes::set_authority(tx, authority),
+        C::FoundCluster(facts) => nodes::found(tx, clock, facts),
+        C::PutJoinToken(token) => nodes::put_token(tx, clock, token),
+        C::Join { token, key, facts } => nodes::join(tx, clock, (token, key), facts),
+        C::UpdateNode(facts) => nodes::update(tx, facts),
+        C::SetNodeState { name, state } => nodes::set_state(tx, name, *state),
     }
 }
 
@@ -176,6 +183,9 @@ pub(crate) fn answer(view: &ReadView<'_>, query: &DirectoryQuery) -> Result<Dire
         }
         Q::Forwarding(account) => A::Forwarding(forwardings::get(view, *account)?),
         Q::Forwardings(page) => A::Forwardings(forwardings::page(view, page)?),
+        Q::Nodes => A::Nodes(nodes::all(view)?),
+        Q::Authority => A::Authority(nodes::authority(view)?),
+        Q::JoinTokens => A::JoinTokens(nodes::tokens(view)?),
     })
 }
 

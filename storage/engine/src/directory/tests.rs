@@ -9,6 +9,7 @@ mod forwarding;
 mod grants;
 mod invariants;
 mod listings;
+mod nodes;
 mod policies;
 mod properties;
 mod resolution;

@@ -10,7 +10,7 @@ const CONTENT: [&str; 4] = [
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = protox::compile(["proto/store.proto", "proto/replication.proto"], ["proto"])?;
+    let files = protox::compile(["proto/store.proto", "proto/replication.proto", "proto/cluster.proto"], ["proto"])?;
     let content = CONTENT.iter().fold(tonic_prost_build::configure(), |builder, field| builder.bytes(field));
     content.compile_fds(files)?;
     Ok(())

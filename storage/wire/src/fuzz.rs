@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use crate::{content, convert, proto, watching};
+use crate::{content, convert, enrolment, proto, watching};
 
 /// Decodes bytes as each message; whatever is accepted survives a round trip.
 ///
@@ -46,6 +46,32 @@ fn fuzz_streams(data: &[u8]) {
     }
     if let Some(answer) = proto::ReadFrame::decode(data).ok().and_then(|m| content::read_answer_from_wire(m).ok()) {
         assert_eq!(content::read_answer_from_wire(content::read_answer_to_wire(answer.clone())), Ok(answer));
+    }
+}
+
+/// Decodes bytes as each message of coming into a cluster; whatever is accepted survives a round trip.
+///
+/// # Panics
+/// When what was accepted changes on its way out and back in: that is the finding.
+pub fn fuzz_enrolment(data: &[u8]) {
+    if let Some(ask) = enrolment::proto::JoinRequest::decode(data).ok().and_then(|m| enrolment::join_from_wire(m).ok())
+    {
+        assert!(enrolment::join_from_wire(enrolment::join_to_wire(&ask)) == Ok(ask));
+    }
+    if let Some(outcome) =
+        enrolment::proto::JoinReply::decode(data).ok().and_then(|m| enrolment::joined_from_wire(m).ok())
+    {
+        assert_eq!(enrolment::joined_from_wire(enrolment::joined_to_wire(&outcome)), Ok(outcome));
+    }
+    if let Some(request) =
+        enrolment::proto::RenewRequest::decode(data).ok().and_then(|m| enrolment::renew_from_wire(m).ok())
+    {
+        assert_eq!(enrolment::renew_from_wire(enrolment::renew_to_wire(request.clone())), Ok(request));
+    }
+    if let Some(outcome) =
+        enrolment::proto::RenewReply::decode(data).ok().and_then(|m| enrolment::renewed_from_wire(m).ok())
+    {
+        assert_eq!(enrolment::renewed_from_wire(enrolment::renewed_to_wire(&outcome)), Ok(outcome));
     }
 }
 

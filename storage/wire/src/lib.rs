@@ -6,6 +6,7 @@
 
 pub mod content;
 mod convert;
+pub mod enrolment;
 pub mod fuzz;
 pub mod link;
 pub mod replication;
@@ -24,6 +25,11 @@ mod securanet {
     pub mod store {
         pub mod v1 {
             tonic::include_proto!("securanet.store.v1");
+        }
+    }
+    pub mod cluster {
+        pub mod v1 {
+            tonic::include_proto!("securanet.cluster.v1");
         }
     }
     pub mod replication {

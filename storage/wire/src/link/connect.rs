@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
@@ -117,15 +117,7 @@ async fn dial(
     expect: &Expect,
 ) -> Result<(TlsStream<TcpStream>, Identity), LinkError> {
     let unreachable = |what: String| LinkError::Unreachable { address: address.to_owned(), what };
-    let made = timeout(CONNECT_TIMEOUT, async {
-        let tcp = TcpStream::connect(address).await.map_err(|error| unreachable(error.to_string()))?;
-        tcp.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-        let name =
-            ServerName::try_from("node.securanet.internal").map_err(|error| LinkError::Tls(error.to_string()))?;
-        let tls = TlsConnector::from(credentials.client()).connect(name, tcp).await;
-        tls.map_err(|error| unreachable(explain(&error)))
-    });
-    let stream = made.await.map_err(|_| unreachable(format!("no answer within {CONNECT_TIMEOUT:?}")))??;
+    let stream = handshake(credentials.client(), address).await?;
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let shown = shown.ok_or_else(|| unreachable("it shows no certificate".to_owned()))?;
     let identity = Identity::of_certificate(shown).map_err(|error| unreachable(error.to_string()))?;
@@ -135,4 +127,18 @@ async fn dial(
         }
         _ => Ok((stream, identity)),
     }
+}
+
+/// A connection with TLS, made within [`CONNECT_TIMEOUT`].
+pub(crate) async fn handshake(config: Arc<ClientConfig>, address: &str) -> Result<TlsStream<TcpStream>, LinkError> {
+    let unreachable = |what: String| LinkError::Unreachable { address: address.to_owned(), what };
+    let made = timeout(CONNECT_TIMEOUT, async {
+        let tcp = TcpStream::connect(address).await.map_err(|error| unreachable(error.to_string()))?;
+        tcp.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
+        let name =
+            ServerName::try_from("node.securanet.internal").map_err(|error| LinkError::Tls(error.to_string()))?;
+        let tls = TlsConnector::from(config).connect(name, tcp).await;
+        tls.map_err(|error| unreachable(explain(&error)))
+    });
+    made.await.map_err(|_| unreachable(format!("no answer within {CONNECT_TIMEOUT:?}")))?
 }

@@ -22,7 +22,7 @@ use super::{Identity, LinkError, verify::Believer};
 /// How often the files are looked at.
 const WATCH_PERIOD: Duration = Duration::from_secs(5);
 /// RFC 9113 3.2: HTTP/2 over TLS.
-const ALPN: &[u8] = b"h2";
+pub(crate) const ALPN: &[u8] = b"h2";
 
 /// Where they are, all PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -153,8 +153,9 @@ impl Current {
         let expires_unix_seconds = expiry(&chain[0]);
         let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unusable(&files.key, &error))?;
         let mut roots = RootCertStore::empty();
-        for authority in certificates(&files.authority)? {
-            roots.add(authority).map_err(|error| {
+        let authorities = certificates(&files.authority)?;
+        for authority in &authorities {
+            roots.add(authority.clone()).map_err(|error| {
                 wrong(&files.authority, error.to_string(), "give the certificate of the cluster's authority")
             })?;
         }
@@ -168,7 +169,9 @@ impl Current {
         let server = ServerConfig::builder_with_provider(provider.clone());
         let server = server.with_protocol_versions(&versions).map_err(fault)?;
         let server = server.with_client_cert_verifier(believer.clone());
-        let mut server = server.with_single_cert(chain.clone(), key.clone_key()).map_err(mismatch)?;
+        // A stranger knows the authority by its digest only.
+        let shown = [chain.clone(), authorities].concat();
+        let mut server = server.with_single_cert(shown, key.clone_key()).map_err(mismatch)?;
         server.alpn_protocols = vec![ALPN.to_vec()];
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;

@@ -75,6 +75,12 @@ pub(crate) enum Disbelief {
         /// The reason in detail.
         why: String,
     },
+    /// The token is of another cluster, or of an authority that was replaced.
+    #[error("{found} is there, and the token was made by another cluster: check the address, or make a new token")]
+    OtherAuthority {
+        /// Who it says that it is.
+        found: Box<Identity>,
+    },
     /// No node's certificate.
     #[error("{0}")]
     NoNode(#[from] super::IdentityError),

@@ -5,6 +5,9 @@
 //! the connector and the acceptor are ours and not tonic's, which take their certificates once. TLS sessions are never
 //! resumed, since a resumed one would outlive the authority that vouched for it.
 //!
+//! A node without a certificate yet is a stranger ([`stranger`]): it reaches what strangers are served and nothing else, to
+//! come in with the token that it was given ([`JoinTicket`]).
+//!
 //! A connection that dies without a word is noticed by HTTP/2 pings: the side that asks pings every 500 ms and gives up
 //! after 2 s. Every await here has a deadline, and everything that a peer makes us keep has a bound ([`Bounds`]).
 
@@ -13,12 +16,16 @@ mod credentials;
 mod error;
 mod identity;
 mod serve;
+mod stranger;
 #[cfg(test)]
 mod tests;
+mod token;
 mod verify;
 
 pub use connect::{Expect, Link, Peer, Pings};
 pub use credentials::{Credentials, LinkFiles};
 pub use error::LinkError;
 pub use identity::{ClusterId, Identity, IdentityError, NodeName};
-pub use serve::{Bounds, PeerInfo, serve};
+pub use serve::{Admits, Bounds, PeerInfo, Served, serve};
+pub use stranger::stranger;
+pub use token::{JoinTicket, TicketError, fingerprint, sha256};

@@ -1,6 +1,7 @@
 //! The side that answers: one listener for all that nodes ask of each other.
 //!
-//! A connection reaches a service only after its handshake; each request of it carries a [`PeerInfo`] that says who asks.
+//! A connection reaches a service only after its handshake; each request of a node carries a [`PeerInfo`] that says who
+//! asks. Nodes and strangers are served by two servers that share nothing but the listener.
 
 use std::{
     collections::HashMap,
@@ -17,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -41,6 +42,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls given up before they were begun; each is some hundred octets until then.
 const RESET_STREAMS_MAX: usize = 4096;
+/// Connections and requests of who has no certificate yet: an operator makes one join at a time.
+const STRANGERS_MAX: usize = 16;
+const STRANGER_STREAMS_MAX: u32 = 4;
+const STRANGER_PATIENCE: Duration = Duration::from_secs(45);
 /// After accept has failed, which is for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -71,7 +76,28 @@ impl Default for Bounds {
     }
 }
 
-/// Who asks: an extension of each request.
+/// Whether a node is let in although its certificate is good; the reason when not.
+pub type Admits = Arc<dyn Fn(&Identity) -> Result<(), String> + Send + Sync>;
+
+/// What a listener serves, and to whom.
+pub struct Served {
+    /// To nodes of the cluster.
+    pub nodes: Routes,
+    /// To who shows no certificate; `None`: nothing.
+    pub strangers: Option<Routes>,
+    /// Which nodes those are.
+    pub admits: Admits,
+}
+
+impl Served {
+    /// For all nodes of the cluster, and for them only.
+    #[must_use]
+    pub fn to_nodes(nodes: Routes) -> Self {
+        Self { nodes, strangers: None, admits: Arc::new(|_| Ok(())) }
+    }
+}
+
+/// Who asks: an extension of each request of a node.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
     /// Which node.
@@ -87,44 +113,72 @@ pub struct PeerInfo {
 pub async fn serve(
     listener: TcpListener,
     credentials: Arc<Credentials>,
-    routes: Routes,
+    served: Served,
     bounds: Bounds,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), LinkError> {
     // One is handed over at a time; more than a few never wait, since nothing is awaited there.
-    let (ready, connections) = mpsc::channel::<io::Result<Connection>>(16);
+    let (nodes, node_connections) = mpsc::channel::<io::Result<Connection<PeerInfo>>>(16);
+    let (strangers, stranger_connections) = mpsc::channel::<io::Result<Connection<()>>>(16);
     let door = Door {
         credentials,
-        ready,
+        nodes,
+        strangers: served.strangers.as_ref().map(|_| strangers),
+        admits: served.admits,
         all: Arc::new(Semaphore::new(bounds.connections_max)),
+        all_strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
         by_node: Arc::default(),
         per_node_max: bounds.connections_per_node_max,
     };
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(PING_INTERVAL))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .max_concurrent_streams(bounds.streams_per_connection_max)
-        // Peers give many calls up at a time when their deadlines pass together; they are no strangers.
-        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
+    let (stopping, stopped) = watch::channel(false);
+    let until = |mut stopped: watch::Receiver<bool>| async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let server = server(bounds.streams_per_connection_max)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(ReceiverStream::new(connections), stop);
-    tokio::pin!(server);
+        .add_routes(served.nodes)
+        .serve_with_incoming_shutdown(ReceiverStream::new(node_connections), until(stopped.clone()));
+    let for_strangers = server_for_strangers()
+        .add_routes(served.strangers.unwrap_or_default())
+        .serve_with_incoming_shutdown(ReceiverStream::new(stranger_connections), until(stopped));
+    let both = async { tokio::try_join!(server, for_strangers).map(drop) };
+    tokio::pin!(both);
+    let stop = async {
+        stop.await;
+        stopping.send_replace(true);
+        // What comes from here on ends the servers, or the patience below.
+        std::future::pending::<()>().await;
+    };
     let done = tokio::select! {
-        done = &mut server => Some(done),
+        done = &mut both => Some(done),
+        () = stop => None,
         // It ends when the server takes no more connections.
-        () = accept(listener, door, bounds.handshakes_max) => timeout(STOP_PATIENCE, server).await.ok(),
+        () = accept(listener, door, bounds.handshakes_max) => timeout(STOP_PATIENCE, both).await.ok(),
     };
     done.unwrap_or(Ok(())).map_err(|error| LinkError::Serve(error.to_string()))
+}
+
+fn server(streams_max: u32) -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .max_concurrent_streams(streams_max)
+        // Peers give many calls up at a time when their deadlines pass together; they are no strangers.
+        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
+}
+
+fn server_for_strangers() -> Server {
+    server(STRANGER_STREAMS_MAX).max_connection_age(STRANGER_PATIENCE).timeout(STRANGER_PATIENCE)
 }
 
 /// What one connection has to pass.
 #[derive(Clone)]
 struct Door {
     credentials: Arc<Credentials>,
-    ready: mpsc::Sender<io::Result<Connection>>,
+    nodes: mpsc::Sender<io::Result<Connection<PeerInfo>>>,
+    strangers: Option<mpsc::Sender<io::Result<Connection<()>>>>,
+    admits: Admits,
     all: Arc<Semaphore>,
+    all_strangers: Arc<Semaphore>,
     by_node: Arc<ByNode>,
     per_node_max: usize,
 }
@@ -139,7 +193,7 @@ async fn accept(listener: TcpListener, door: Door, handshakes_max: usize) {
             handshakes.join_next().await;
         }
         let accepted = tokio::select! {
-            () = door.ready.closed() => return,
+            () = door.nodes.closed() => return,
             Some(_) = handshakes.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -158,25 +212,35 @@ async fn accept(listener: TcpListener, door: Door, handshakes_max: usize) {
 impl Door {
     async fn let_in(self, stream: TcpStream, address: SocketAddr) {
         match timeout(HANDSHAKE_TIMEOUT, self.greet(stream, address)).await {
-            // It is only gone when the server stops.
-            Ok(Ok(connection)) => drop(self.ready.send(Ok(connection)).await),
+            Ok(Ok(())) => {}
             Ok(Err(why)) => tracing::warn!(peer = %address, why, "a peer was refused"),
             Err(_) => tracing::warn!(peer = %address, why = "no handshake in time", "a peer was refused"),
         }
     }
 
-    async fn greet(&self, stream: TcpStream, address: SocketAddr) -> Result<Connection, String> {
-        let permit = self.all.clone().try_acquire_owned().map_err(|_| "too many connections of nodes".to_owned())?;
+    async fn greet(&self, stream: TcpStream, address: SocketAddr) -> Result<(), String> {
+        let room = self.all.clone().try_acquire_owned().map_err(|_| "too many connections of nodes".to_owned())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let stream = TlsAcceptor::from(self.credentials.server()).accept(stream).await;
         let stream = stream.map_err(|error| explain(&error))?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let identity = shown.ok_or_else(|| "it shows no certificate".to_owned())?;
-        let identity = Arc::new(Identity::of_certificate(identity).map_err(|error| error.to_string())?);
+        let Some(shown) = shown else { return self.greet_stranger(stream).await };
+        let identity = Arc::new(Identity::of_certificate(shown).map_err(|error| error.to_string())?);
+        (self.admits)(&identity)?;
         let counted = Counted::new(&self.by_node, &identity.node, self.per_node_max)
             .ok_or_else(|| format!("node {} has too many connections already", identity.node))?;
         let info = PeerInfo { identity, address };
-        Ok(Connection { stream, info, _all: permit, _counted: counted })
+        // It is only gone when the server stops.
+        drop(self.nodes.send(Ok(Connection { stream, info, _room: room, _counted: Some(counted) })).await);
+        Ok(())
+    }
+
+    async fn greet_stranger(&self, stream: TlsStream<TcpStream>) -> Result<(), String> {
+        let strangers = self.strangers.as_ref().ok_or_else(|| "it shows no certificate".to_owned())?;
+        let room = self.all_strangers.clone().try_acquire_owned();
+        let room = room.map_err(|_| "too many connections of nodes that want to come in".to_owned())?;
+        drop(strangers.send(Ok(Connection { stream, info: (), _room: room, _counted: None })).await);
+        Ok(())
     }
 }
 
@@ -207,29 +271,29 @@ impl Drop for Counted {
     }
 }
 
-/// A connection whose peer is known.
-struct Connection {
+/// A connection, and what is known of its peer.
+struct Connection<I> {
     stream: TlsStream<TcpStream>,
-    info: PeerInfo,
-    _all: OwnedSemaphorePermit,
-    _counted: Counted,
+    info: I,
+    _room: OwnedSemaphorePermit,
+    _counted: Option<Counted>,
 }
 
-impl Connected for Connection {
-    type ConnectInfo = PeerInfo;
+impl<I: Clone + Send + Sync + 'static> Connected for Connection<I> {
+    type ConnectInfo = I;
 
-    fn connect_info(&self) -> PeerInfo {
+    fn connect_info(&self) -> I {
         self.info.clone()
     }
 }
 
-impl AsyncRead for Connection {
+impl<I: Unpin> AsyncRead for Connection<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Connection {
+impl<I: Unpin> AsyncWrite for Connection<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -55,12 +55,16 @@ struct Node {
 
 impl Node {
     async fn start(files: LinkFiles, bounds: Bounds) -> Self {
+        Self::serving(files, bounds, Served::to_nodes(Routes::default())).await
+    }
+
+    async fn serving(files: LinkFiles, bounds: Bounds, served: Served) -> Self {
         let credentials = Credentials::load(files).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move { drop(stopped.await) };
-        let served = tokio::spawn(serve(listener, credentials.clone(), Routes::default(), bounds, stopped));
+        let served = tokio::spawn(serve(listener, credentials.clone(), served, bounds, stopped));
         Self { address, credentials, stop: Some(stop), served }
     }
 
@@ -72,7 +76,11 @@ impl Node {
 
 /// Asks something: the answer of a node that serves nothing, or everything that was in the way.
 async fn ask(peer: &Peer) -> (Code, String) {
-    let status = StoreClient::new(peer.channel()).query(QueryRequest::default()).await.unwrap_err();
+    ask_over(peer.channel()).await
+}
+
+async fn ask_over(channel: tonic::transport::Channel) -> (Code, String) {
+    let status = StoreClient::new(channel).query(QueryRequest::default()).await.unwrap_err();
     let mut text = status.to_string();
     let mut source = std::error::Error::source(&status);
     while let Some(error) = source {
@@ -215,7 +223,13 @@ async fn a_connection_comes_back_and_a_stop_is_clean() {
     assert_ne!(ask(&peer).await.0, REACHED);
     let listener = TcpListener::bind(node.address).await.unwrap();
     let again = Credentials::load(files).unwrap();
-    tokio::spawn(serve(listener, again, Routes::default(), Bounds::default(), std::future::pending()));
+    tokio::spawn(serve(
+        listener,
+        again,
+        Served::to_nodes(Routes::default()),
+        Bounds::default(),
+        std::future::pending(),
+    ));
     for _ in 0..200 {
         if ask(&peer).await.0 == REACHED {
             return;
@@ -285,4 +299,36 @@ async fn speak(address: SocketAddr, client: rustls::ClientConfig) -> bool {
     let mut octet = [0; 1];
     // Who is let in gets the server's SETTINGS at once.
     stream.read_exact(&mut octet).await.is_err()
+}
+
+#[tokio::test]
+async fn a_node_that_is_out_is_refused_with_the_reason_in_the_log() {
+    let (folder, ours) = world();
+    let admits: Admits = Arc::new(|identity| match identity.node.as_str() {
+        "out" => Err("node out was removed from the cluster".to_owned()),
+        _ => Ok(()),
+    });
+    let served = Served { admits, ..Served::to_nodes(Routes::default()) };
+    let node = Node::serving(ours.vouch(folder.path(), "store-1"), Bounds::default(), served).await;
+    assert_eq!(ask(&node.peer(ours.vouch(folder.path(), "in"), &Expect::Anyone)).await.0, REACHED);
+    assert_ne!(ask(&node.peer(ours.vouch(folder.path(), "out"), &Expect::Anyone)).await.0, REACHED);
+}
+
+#[tokio::test]
+async fn a_stranger_reaches_what_strangers_are_served_and_believes_the_tokens_cluster_only() {
+    let (folder, ours) = world();
+    let served = Served { strangers: Some(Routes::default()), ..Served::to_nodes(Routes::default()) };
+    let node = Node::serving(ours.vouch(folder.path(), "store-1"), Bounds::default(), served).await;
+    let address = node.address.to_string();
+    let channel = stranger(&address, fingerprint(&ours.pem).unwrap()).await.unwrap();
+    assert_eq!(ask_over(channel).await.0, REACHED);
+    let error = stranger(&address, fingerprint(&Authority::new(1).pem).unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("the token was made by another cluster"), "{error}");
+    let closed = Node::start(ours.vouch(folder.path(), "store-2"), Bounds::default()).await;
+    let channel = stranger(&closed.address.to_string(), fingerprint(&ours.pem).unwrap()).await;
+    let reached = match channel {
+        Ok(channel) => ask_over(channel).await.0 == REACHED,
+        Err(_) => false,
+    };
+    assert!(!reached, "where strangers are served nothing");
 }

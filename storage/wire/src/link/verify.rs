@@ -93,6 +93,11 @@ impl ServerCertVerifier for Believer {
 }
 
 impl ClientCertVerifier for Believer {
+    /// Who shows none is a stranger, and the listener decides.
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

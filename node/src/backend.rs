@@ -1,6 +1,6 @@
 //! Where this process keeps its mail: in itself, or in stores that it reaches over the cluster's link.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -8,16 +8,17 @@ use securanet_admin::Node;
 use securanet_gateway::{
     client::StoreClient,
     connection::Shutdown,
-    link::{self, Bounds, ClusterId, Credentials, Link},
+    link::{Credentials, Link},
     remote::RemoteStore,
 };
-use tokio::{
-    net::TcpListener,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::{
-    config::Config, gateway_port::GatewayPort, local_store::LocalStore, nodeport::NodePort, store_service::StoreService,
+    cluster::{join::Files, known::Known, renewal},
+    config::Config,
+    gateway_port::GatewayPort,
+    local_store::LocalStore,
+    nodeport::NodePort,
 };
 
 /// How often the expiry of the node's certificate is told; it is a day's matter.
@@ -45,10 +46,25 @@ impl Backend {
             return Ok(Self::Local(LocalStore::open(config, shutdown, tasks).await?));
         }
         let Some(cluster) = &config.cluster else { bail!("a gateway alone needs [cluster]") };
-        let credentials = Credentials::load(cluster.files()).context("cluster")?;
+        let folder = cluster.folder(config)?;
+        let files = Files::in_directory(&folder);
+        if !files.has_certificate() {
+            bail!("{}: no certificate: let this gateway come in with `securanet join --token TOKEN`", folder.display());
+        }
+        let credentials = files.credentials()?;
         let link = Link::new(credentials.clone());
-        tasks.spawn(watch_credentials(credentials, shutdown.clone()));
-        let (store, keeping) = RemoteStore::new(&link, &cluster.stores).context("cluster.stores")?;
+        let known = Arc::new(Known::load(&folder, cluster.reach.clone())?);
+        tasks.spawn(watch_credentials(credentials.clone(), shutdown.clone()));
+        let fresh = renewal::keep_fresh(files, credentials, link.clone(), known.clone());
+        let until = shutdown.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = until.draining() => {}
+                () = fresh => {}
+            }
+        });
+        let stores = if cluster.stores.is_empty() { known.stores() } else { cluster.stores.clone() };
+        let (store, keeping) = RemoteStore::new(&link, &stores).context("cluster.stores")?;
         // Not one of the tasks: sessions need their stores until they have ended.
         Ok(Self::Remote(Elsewhere { store, link, keeping: tokio::spawn(keeping) }))
     }
@@ -61,38 +77,12 @@ impl Backend {
         }
     }
 
-    /// Serves other nodes, where the node's file says so.
-    pub(crate) async fn listen(
-        &self,
-        config: &Config,
-        shutdown: &Shutdown,
-        tasks: &mut JoinSet<()>,
-    ) -> anyhow::Result<Option<std::net::SocketAddr>> {
-        let (Self::Local(local), Some(cluster)) = (self, &config.cluster) else { return Ok(None) };
-        let Some(address) = cluster.address else { return Ok(None) };
-        let credentials = Credentials::load(cluster.files()).context("cluster")?;
-        let (ours, shown) = (ClusterId::new(local.cluster.id), credentials.identity());
-        if shown.cluster != ours {
-            bail!(
-                "cluster.certificate_file {}: it is of {shown}, and this data directory is of cluster {ours}: make one with \
-                 `securanet cluster certificate`",
-                cluster.certificate_file.display()
-            );
+    /// Where other nodes are served, if they are.
+    pub(crate) fn serves_nodes_at(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Local(local) => local.place.as_ref().and_then(|place| place.bound()),
+            Self::Remote(_) => None,
         }
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cluster.address {address}: choose another in the node file"))?;
-        let bound = listener.local_addr()?;
-        tasks.spawn(watch_credentials(credentials.clone(), shutdown.clone()));
-        let routes = StoreService::routes(local.front.clone(), shutdown.clone());
-        let draining = shutdown.draining();
-        tasks.spawn(async move {
-            if let Err(error) = link::serve(listener, credentials, routes, Bounds::default(), draining).await {
-                tracing::error!(%error, "other nodes are not served any more");
-            }
-        });
-        tracing::info!(address = %bound, node = %shown.node, cluster = %ours, "serving other nodes");
-        Ok(Some(bound))
     }
 
     /// What the admin API asks of this node.
@@ -109,6 +99,7 @@ impl Backend {
             Self::Local(local) => Arc::new(NodePort {
                 hostname,
                 cluster: local.cluster.id,
+                place: local.place.clone(),
                 stores: local.stores.clone(),
                 client: client.clone(),
                 groups: local.groups.clone(),
@@ -145,7 +136,7 @@ impl Backend {
 }
 
 /// Reads the files again when they change, and tells when the certificate ends.
-async fn watch_credentials(credentials: Arc<Credentials>, shutdown: Shutdown) {
+pub(crate) async fn watch_credentials(credentials: Arc<Credentials>, shutdown: Shutdown) {
     let telling = async {
         loop {
             let file = credentials.certificate_file().display().to_string();

@@ -32,12 +32,23 @@ pub(crate) enum Command {
     CheckConfig(Target),
     /// Run a complete server on loopback with a demo domain and two accounts.
     Demo(Demo),
+    /// Make this store the first node of a new cluster, before it runs.
+    Found(Target),
+    /// Let this node come into a cluster with a token of `securanet node token`, before it runs.
+    Join {
+        /// The token. It is a secret, and lets one node in.
+        #[arg(long, env = "SECURANET_JOIN_TOKEN", hide_env_values = true)]
+        token: String,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
     /// The nodes of the cluster.
-    Cluster {
+    Node {
         /// What with them.
         #[command(subcommand)]
-        action: Cluster,
-        /// The node.
+        action: Node,
+        /// The node that is asked.
         #[command(flatten)]
         target: Target,
     },
@@ -201,18 +212,40 @@ pub(crate) enum Command {
 
 /// What with the cluster's nodes.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Cluster {
-    /// Make a certificate for a node, on a store that runs. The first time, the cluster's authority is made too.
-    Certificate {
-        /// The node's name: lower-case letters, digits and hyphens.
+pub(crate) enum Node {
+    /// List them.
+    List,
+    /// Make a token that lets one new node in.
+    Token {
+        /// How long it can be used.
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=168))]
+        hours: u64,
+    },
+    /// Make a token that lets a node in again under its old name, after it has lost its disk.
+    Replace {
+        /// Which.
+        name: String,
+        /// How long the token can be used.
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=168))]
+        hours: u64,
+    },
+    /// Let a node give its work away: others lead its groups and take over its votes.
+    Drain {
+        /// Which.
+        name: String,
+    },
+    /// Let a node that drains do its work again.
+    Resume {
+        /// Which.
+        name: String,
+    },
+    /// Take a node out of the cluster: it is let in no more. Drain a store before, if it lives.
+    Remove {
+        /// Which.
+        name: String,
+        /// Although it still has votes.
         #[arg(long)]
-        node: String,
-        /// How long it holds.
-        #[arg(long, default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=3650))]
-        days: u32,
-        /// The folder for certificate, key and the authority's certificate.
-        #[arg(long, default_value = ".")]
-        directory: PathBuf,
+        force: bool,
     },
 }
 

@@ -7,6 +7,7 @@ use securanet_admin::{Node, NodeStatus, ScrubReport};
 use securanet_gateway::{
     connection::Shutdown,
     link::ClusterId,
+    model::ReplicaId,
     remote::RemoteStore,
     store::{BoxFuture, Store},
 };
@@ -58,6 +59,10 @@ impl Node for GatewayPort {
 
     fn metrics(&self) -> String {
         self.metrics.render()
+    }
+
+    fn votes_of(&self, _replica: ReplicaId) -> Vec<u32> {
+        Vec::new()
     }
 
     fn routes(&self) -> Option<Vec<String>> {

@@ -2,10 +2,10 @@
 
 mod addresses;
 mod api;
-mod authority;
 mod backend;
 mod check;
 mod cli;
+mod cluster;
 mod commands;
 mod config;
 mod content;
@@ -21,6 +21,7 @@ mod local_store;
 mod maildir;
 pub mod manual;
 mod nodeport;
+mod nodes;
 mod own_addresses;
 mod queue;
 mod replace;
@@ -83,9 +84,9 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Demo(demo) => demo::demo(&demo.directory, demo.send).await,
-        Command::Cluster { action: cli::Cluster::Certificate { node, days, directory }, target } => {
-            authority::certificate(&target.config, &node, days, &directory).await
-        }
+        Command::Found(target) => cluster::join::found(&target.config),
+        Command::Join { token, target } => cluster::join::join(&target.config, &token).await,
+        Command::Node { action, target } => nodes::node(&AdminApi::of_node(&target.config)?, action).await,
         Command::Domain { action, target } => commands::domain(&AdminApi::of_node(&target.config)?, action).await,
         Command::TlsReport { action, target } => {
             tls_report::tls_report(&AdminApi::of_node(&target.config)?, action).await

@@ -8,7 +8,7 @@ use securanet_gateway::{
     client::StoreClient,
     connection::Shutdown,
     model::{
-        Answer, GroupId, Query, UnixMillis,
+        Answer, GroupId, Query, ReplicaId, UnixMillis,
         delivery::{QueueAnswer, QueueQuery},
         outbound::{OutboundAnswer, OutboundQuery},
         request::Totals,
@@ -17,7 +17,7 @@ use securanet_gateway::{
 };
 use securanet_raft::{GroupStatus, Groups, Stores};
 
-use crate::{content::ContentCare, disk::DiskWatch};
+use crate::{cluster::member::Place, content::ContentCare, disk::DiskWatch};
 
 /// This node, for the admin API.
 pub(crate) struct NodePort {
@@ -25,6 +25,8 @@ pub(crate) struct NodePort {
     pub(crate) hostname: String,
     /// The cluster's id.
     pub(crate) cluster: [u8; 16],
+    /// Its place among other nodes; none of a node alone.
+    pub(crate) place: Option<Arc<Place>>,
     /// Its disks.
     pub(crate) stores: Stores,
     /// Its store.
@@ -78,7 +80,9 @@ impl NodePort {
     }
 
     fn problems(&self) -> Vec<String> {
-        self.client.store().accepting().err().map(|error| error.to_string()).into_iter().collect()
+        let trouble = self.place.as_ref().and_then(|place| place.trouble());
+        let accepting = self.client.store().accepting().err().map(|error| error.to_string());
+        trouble.into_iter().chain(accepting).collect()
     }
 
     async fn shard(&self, status: &GroupStatus) -> anyhow::Result<ShardStatus> {
@@ -163,6 +167,11 @@ impl Node for NodePort {
 
     fn metrics(&self) -> String {
         self.metrics.render()
+    }
+
+    fn votes_of(&self, replica: ReplicaId) -> Vec<u32> {
+        let voting = self.groups.status().into_iter().filter(|status| status.voters.contains(&replica.get()));
+        voting.map(|status| status.group.get()).collect()
     }
 
     fn routes(&self) -> Option<Vec<String>> {

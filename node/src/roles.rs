@@ -4,11 +4,13 @@
 //! same process it reaches stores over the cluster's link. One process may be both, which is the default.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use securanet_gateway::link::LinkFiles;
+use anyhow::Context;
+use securanet_gateway::model::{NodeName, SiteName};
 use serde::Deserialize;
 
 use crate::{check::Wrong, config::Config};
@@ -32,34 +34,45 @@ pub(crate) fn all() -> Vec<Role> {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cluster {
+    /// Its name among the cluster's nodes.
+    pub(crate) node: NodeName,
+    /// Its site.
+    #[serde(default = "main_site")]
+    pub(crate) site: SiteName,
     /// Where a store listens for other nodes; port 0 lets the system choose.
     pub(crate) address: Option<SocketAddr>,
-    /// PEM: the node's certificate.
-    pub(crate) certificate_file: PathBuf,
-    /// PEM: its key.
-    pub(crate) key_file: PathBuf,
-    /// PEM: the certificate of the cluster's authority.
-    pub(crate) authority_file: PathBuf,
-    /// The stores that a gateway reaches, as `host:port`.
+    /// Where other nodes reach a store, as `host:port`; default: where it listens.
+    pub(crate) advertise: Option<String>,
+    /// Where this node reaches some nodes instead of where they say.
+    #[serde(default)]
+    pub(crate) reach: BTreeMap<NodeName, String>,
+    /// The folder of the node's key and certificate; default: `cluster` in a store's data directory.
+    pub(crate) directory: Option<PathBuf>,
+    /// The stores that a gateway reaches first, as `host:port`; default: those that it heard of when it came in.
     #[serde(default)]
     pub(crate) stores: Vec<String>,
+}
+
+#[allow(clippy::expect_used, reason = "main is a name of a site")]
+fn main_site() -> SiteName {
+    "main".parse().expect("a name of a site")
 }
 
 impl Cluster {
     /// Takes relative paths from the node file's folder.
     pub(crate) fn resolve_paths(&mut self, folder: &Path) {
-        for file in [&mut self.certificate_file, &mut self.key_file, &mut self.authority_file] {
-            *file = folder.join(&file);
-        }
+        self.directory = self.directory.take().map(|directory| folder.join(directory));
     }
 
-    /// What the link reads.
-    pub(crate) fn files(&self) -> LinkFiles {
-        LinkFiles {
-            certificate: self.certificate_file.clone(),
-            key: self.key_file.clone(),
-            authority: self.authority_file.clone(),
-        }
+    /// The folder of its files.
+    pub(crate) fn folder(&self, config: &Config) -> anyhow::Result<PathBuf> {
+        let in_data = || config.data_directory.as_ref().map(|data| data.join("cluster"));
+        self.directory.clone().or_else(in_data).context("cluster.directory: missing")
+    }
+
+    /// Where other nodes reach it.
+    pub(crate) fn advertised(&self) -> Option<String> {
+        self.advertise.clone().or_else(|| self.address.map(|address| address.to_string()))
     }
 }
 
@@ -91,13 +104,31 @@ fn check_store(config: &Config) -> Option<Wrong> {
         );
     }
     let cluster = config.cluster.as_ref()?;
-    if cluster.address.is_none() {
+    let Some(address) = cluster.address else {
         return wrong("cluster.address", "missing", "say where this store listens for other nodes, as ip:port");
+    };
+    if cluster.advertise.is_none() && (address.ip().is_unspecified() || address.port() == 0) {
+        return wrong(
+            "cluster.advertise",
+            "missing, and nobody can reach what cluster.address says",
+            "say where other nodes reach this store, as host:port",
+        );
     }
     if !cluster.stores.is_empty() {
         return wrong("cluster.stores", "a node that is a store asks itself", "remove it");
     }
-    None
+    check_addresses(cluster)
+}
+
+fn check_addresses(cluster: &Cluster) -> Option<Wrong> {
+    let given = cluster.stores.iter().map(|store| ("cluster.stores", store));
+    let given = given.chain(cluster.reach.values().map(|address| ("cluster.reach", address)));
+    let mut given = given.chain(cluster.advertise.iter().map(|address| ("cluster.advertise", address)));
+    let no_port = |address: &str| {
+        address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+    };
+    let (key, bad) = given.find(|(_, address)| no_port(address))?;
+    wrong(key, &format!("{bad:?} is no address"), "give host:port")
 }
 
 fn check_gateway(config: &Config) -> Option<Wrong> {
@@ -115,20 +146,20 @@ fn check_gateway(config: &Config) -> Option<Wrong> {
         return wrong(
             "cluster",
             "missing, and a gateway alone reaches its stores through it",
-            "add [cluster] with certificate_file, key_file, authority_file and stores",
+            "add [cluster] with node, site and directory, and let it come in with `securanet join`",
         );
     };
     if cluster.address.is_some() {
         return wrong("cluster.address", "only stores listen for other nodes", "remove it");
     }
-    if cluster.stores.is_empty() {
-        return wrong("cluster.stores", "missing", "name the stores, as [\"host:port\", ...]");
+    if cluster.directory.is_none() {
+        return wrong(
+            "cluster.directory",
+            "missing, and a gateway alone has no data directory to keep its certificate in",
+            "name a folder that this user may write to, such as /var/lib/securanet/cluster",
+        );
     }
-    let no_port = |store: &&String| {
-        store.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
-    };
-    let bad = cluster.stores.iter().find(no_port)?;
-    wrong("cluster.stores", &format!("{bad:?} is no address"), "give host:port")
+    check_addresses(cluster)
 }
 
 #[cfg(test)]
@@ -138,7 +169,7 @@ mod tests {
     use super::*;
 
     const GATEWAY: &str = "roles = [\"gateway\"]\n[admin]\ntoken_file = \"token\"\n";
-    const FILES: &str = "[cluster]\ncertificate_file = \"c\"\nkey_file = \"k\"\nauthority_file = \"a\"\n";
+    const FILES: &str = "[cluster]\nnode = \"n\"\ndirectory = \"c\"\n";
 
     fn load(text: &str) -> Result<Config, String> {
         let folder = tempfile::tempdir().expect("folder");
@@ -157,7 +188,7 @@ mod tests {
         assert!(config.is_gateway() && !config.is_store());
         assert!(config.token_file().ends_with("token"));
         assert_eq!(config.facts_directory(), config.token_file().parent().expect("a folder"));
-        let config = load(&format!("data_directory = \"d\"\nroles = [\"store\"]\n{FILES}address = \"127.0.0.1:0\""));
+        let config = load(&format!("data_directory = \"d\"\nroles = [\"store\"]\n{FILES}address = \"127.0.0.1:1\""));
         assert!(config.is_ok_and(|config| config.is_store() && !config.is_gateway()));
     }
 
@@ -174,7 +205,14 @@ mod tests {
             ),
             ("roles = [\"gateway\"]".to_owned(), "admin.token_file: missing"),
             (GATEWAY.to_owned(), "cluster: missing, and a gateway alone reaches its stores through it"),
-            (format!("{GATEWAY}{FILES}"), "cluster.stores: missing; name the stores"),
+            (format!("{GATEWAY}[cluster]\nnode = \"n\""), "cluster.directory: missing"),
+            (format!("{GATEWAY}[cluster]\ndirectory = \"c\""), "missing field `node`"),
+            (format!("{GATEWAY}[cluster]\nnode = \"N\""), "no name of a node"),
+            (format!("{GATEWAY}{FILES}reach = {{ a = \"x\" }}"), "cluster.reach: \"x\" is no address"),
+            (
+                format!("data_directory = \"d\"\n{FILES}address = \"0.0.0.0:2600\""),
+                "cluster.advertise: missing, and nobody can reach",
+            ),
             (format!("{GATEWAY}{FILES}stores = [\"s\"]"), "cluster.stores: \"s\" is no address; give host:port"),
             (
                 format!("{GATEWAY}{FILES}stores = [\"s:1\"]\naddress = \"127.0.0.1:0\""),
@@ -182,7 +220,7 @@ mod tests {
             ),
             (format!("data_directory = \"d\"\n{FILES}"), "cluster.address: missing"),
             (
-                format!("data_directory = \"d\"\n{FILES}address = \"127.0.0.1:0\"\nstores = [\"s:1\"]"),
+                format!("data_directory = \"d\"\n{FILES}address = \"127.0.0.1:1\"\nstores = [\"s:1\"]"),
                 "cluster.stores: a node that is a store asks itself",
             ),
             (

@@ -12,7 +12,6 @@ use securanet_admin::{Node, Token};
 use securanet_gateway::{
     client::StoreClient,
     connection::{DrainHandle, Protocol, Shutdown},
-    link::Credentials,
     listener::{self, Listener, ListenerSettings},
     login::{Authenticator, LoginSettings, password::Password},
     tls::{self, CertificateFiles, ClientCertificates, TlsSettings},
@@ -25,6 +24,7 @@ use tokio::{signal::unix::SignalKind, task::JoinSet, time::timeout};
 use crate::{
     addresses,
     backend::Backend,
+    cluster::join::Files,
     config::{self, BareNewline, Config, Speaks, Tls},
     replace::{Readers, replace},
     telemetry,
@@ -49,7 +49,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     config.listener.iter().try_for_each(|listener| tls_of(config, listener).map(drop))?;
     if let Some(cluster) = &config.cluster {
-        Credentials::load(cluster.files()).context("cluster")?;
+        let files = Files::in_directory(&cluster.folder(config)?);
+        if files.has_certificate() {
+            files.credentials()?;
+        }
     }
     config.delivery.check()
 }
@@ -77,8 +80,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
             tasks.spawn(config.delivery.worker(&config.hostname, client.clone())?.run(shutdown.clone()));
         }
     }
-    let nodes = backend.listen(&config, &shutdown, &mut tasks).await?;
-    bound.extend(nodes.map(|address| ("cluster".to_owned(), address)));
+    bound.extend(backend.serves_nodes_at().map(|address| ("cluster".to_owned(), address)));
     let port = backend.port(&config, &client, metrics.clone(), &shutdown);
     let admin = admin(&config, client, port, &shutdown, &mut tasks).await?;
     tasks.spawn(upkeep(metrics, shutdown.clone()));

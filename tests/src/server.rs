@@ -33,10 +33,10 @@ pub struct Server {
 enum Kind {
     /// Store and gateway.
     Alone,
-    /// A store; other nodes reach it at this port, once they may.
-    Store(Option<u16>),
-    /// A gateway of the store at this port, with this name.
-    Gateway(u16, String),
+    /// A store; other nodes reach it at this port.
+    Store(u16),
+    /// A gateway with this name.
+    Gateway(String),
 }
 
 /// How to start one.
@@ -90,37 +90,30 @@ impl Server {
     /// Starts a store for gateways in other processes, with a domain and these accounts.
     pub fn start_store(accounts: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("securanet-store-").tempdir()?;
-        let kind = Kind::Store(None);
+        let kind = Kind::Store(free_port());
         let mut server = Self { folder, child: None, extra: String::new(), wrapper: Vec::new(), kind };
+        server.write_config()?;
+        server.cli(&["found"], "")?;
         server.restart()?;
         server.cli(&["domain", "add", DOMAIN], "")?;
         for account in accounts {
             server.add_account(account)?;
         }
-        // Which cluster it is, it knows only now.
-        server.make_node_certificate("store-1", server.folder())?;
-        server.terminate()?;
-        server.kind = Kind::Store(Some(free_port()));
-        server.restart()?;
         Ok(server)
     }
 
     /// Starts a gateway of this store.
     pub fn start_gateway(&self, name: &str, options: Options) -> anyhow::Result<Self> {
-        let Kind::Store(Some(port)) = self.kind else { bail!("only a store has gateways") };
+        ensure!(matches!(self.kind, Kind::Store(_)), "only a store has gateways");
         let folder = tempfile::Builder::new().prefix("securanet-gateway-").tempdir()?;
         make_certificate(folder.path())?;
-        self.make_node_certificate(name, folder.path())?;
-        let kind = Kind::Gateway(port, name.to_owned());
+        let kind = Kind::Gateway(name.to_owned());
         let mut server = Self { folder, child: None, extra: options.config, wrapper: options.wrapper, kind };
+        server.write_config()?;
+        let token = self.cli(&["node", "token"], "")?;
+        server.cli(&["join", "--token", token.trim()], "")?;
         server.restart()?;
         Ok(server)
-    }
-
-    /// Makes a certificate for a node of this store's cluster.
-    pub fn make_node_certificate(&self, name: &str, folder: &Path) -> anyhow::Result<()> {
-        let folder = folder.display().to_string();
-        self.cli(&["cluster", "certificate", "--node", name, "--directory", &folder], "").map(drop)
     }
 
     /// Starts a server on a data directory as an archive (gzipped tar of `data/`) holds it.
@@ -141,20 +134,14 @@ impl Server {
     }
 
     fn write_config(&self) -> anyhow::Result<()> {
-        let cluster = |name: &str, line: String| {
-            format!(
-                "[cluster]\n{line}\ncertificate_file = \"{name}-certificate.pem\"\nkey_file = \"{name}-key.pem\"\n\
-                 authority_file = \"cluster-authority.pem\"\n"
-            )
-        };
         let (head, tail) = match &self.kind {
             Kind::Alone => ("data_directory = \"data\"\n", String::new()),
             Kind::Store(port) => (
                 "data_directory = \"data\"\nroles = [\"store\"]\n",
-                port.map(|port| cluster("store-1", format!("address = \"127.0.0.1:{port}\""))).unwrap_or_default(),
+                format!("[cluster]\nnode = \"store-1\"\naddress = \"127.0.0.1:{port}\"\n"),
             ),
-            Kind::Gateway(port, name) => {
-                ("roles = [\"gateway\"]\n", cluster(name, format!("stores = [\"127.0.0.1:{port}\"]")))
+            Kind::Gateway(name) => {
+                ("roles = [\"gateway\"]\n", format!("[cluster]\nnode = \"{name}\"\ndirectory = \"cluster\"\n"))
             }
         };
         let token = if matches!(self.kind, Kind::Gateway(..)) { "token_file = \"admin-token\"\n" } else { "" };

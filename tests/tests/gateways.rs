@@ -96,7 +96,7 @@ fn mail_comes_in_is_read_and_leaves_through_gateways_that_keep_nothing() {
         found.sort();
         let names: Vec<_> =
             found.iter().filter_map(|name| name.to_str()).filter(|name| !name.ends_with(".pem")).collect();
-        assert_eq!(names, ["addresses.json", "admin-token", "log", "node.toml"]);
+        assert_eq!(names, ["addresses.json", "admin-token", "cluster", "log", "node.toml"]);
     }
     // Operators may ask any of them.
     assert!(one.cli(&["account", "list"], "").unwrap().contains("ann@"));

@@ -11,7 +11,7 @@ use utoipa::{
 
 use crate::{
     accounts, aliases, deliveries, dkim, domains, explain, forwardings, grants, held, lists, mailboxes, messages, node,
-    passwords, policies, queue, relays, scrub, tls_reports,
+    nodes, passwords, policies, queue, relays, scrub, tls_reports,
 };
 
 #[derive(OpenApi)]
@@ -55,6 +55,9 @@ use crate::{
         grants::list,
         grants::add,
         grants::remove,
+        nodes::list,
+        nodes::update,
+        nodes::add_token,
         relays::list,
         relays::put,
         relays::remove,

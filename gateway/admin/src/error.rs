@@ -96,7 +96,9 @@ impl From<DirectoryRefusal> for ApiError {
         use DirectoryRefusal as R;
         match &refusal {
             R::NotFound(_) => Self::new(StatusCode::NOT_FOUND, &refusal),
-            R::Exists(_) | R::AlreadyInitialised => Self::new(StatusCode::CONFLICT, &refusal),
+            R::Exists(_) | R::AlreadyInitialised | R::NodeExists(_) | R::Node { .. } => {
+                Self::new(StatusCode::CONFLICT, &refusal)
+            }
             R::NotInitialised => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, &refusal).remedy("wait until the node is ready")
             }
@@ -106,7 +108,7 @@ impl From<DirectoryRefusal> for ApiError {
                 Self::new(StatusCode::CONFLICT, format!("domain {name} still has {addresses} addresses"))
                     .remedy("remove its accounts, aliases and groups first")
             }
-            R::Outside(_) | R::Loop(_) | R::TooMany { .. } | R::Policy(_) | R::Invalid(_) => {
+            R::Outside(_) | R::Loop(_) | R::TooMany { .. } | R::Policy(_) | R::Invalid(_) | R::Token => {
                 Self::unprocessable(&refusal)
             }
         }

@@ -31,6 +31,7 @@ mod lists;
 mod mailboxes;
 mod messages;
 mod node;
+mod nodes;
 mod passwords;
 mod policies;
 mod queue;
@@ -93,6 +94,9 @@ pub fn router(client: StoreClient, node: Arc<dyn Node>, token: Token) -> Router 
         .route("/trace", get(queue::trace))
         .route("/deliveries", get(deliveries::list))
         .route("/status", get(node::status))
+        .route("/nodes", get(nodes::list))
+        .route("/nodes/{name}", patch(nodes::update))
+        .route("/node-tokens", post(nodes::add_token))
         .layer(DefaultBodyLimit::max(JSON_OCTETS_MAX))
         .layer(middleware::from_fn(guard::deadline))
         .merge(patient)

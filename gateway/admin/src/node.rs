@@ -1,7 +1,7 @@
 //! What only the node itself knows: its status, whether it is ready, its metrics, and a scrub.
 
 use axum::{Json, extract::State, http::StatusCode};
-use securanet_gateway::store::BoxFuture;
+use securanet_gateway::{model::ReplicaId, store::BoxFuture};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,6 +20,8 @@ pub trait Node: Send + Sync + 'static {
     /// The names of the routes with hosts of their own that mail may be sent by; none: this node delivers no mail and does
     /// not know those of the nodes that do.
     fn routes(&self) -> Option<Vec<String>>;
+    /// The groups in which a replica has a vote, as far as this node knows.
+    fn votes_of(&self, replica: ReplicaId) -> Vec<u32>;
 }
 
 /// How a node is.

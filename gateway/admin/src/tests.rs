@@ -267,6 +267,10 @@ impl Node for FakeNode {
         "securanet_up 1\n".to_owned()
     }
 
+    fn votes_of(&self, replica: ReplicaId) -> Vec<u32> {
+        if replica.get() == 2 { vec![1, 3] } else { Vec::new() }
+    }
+
     fn routes(&self) -> Option<Vec<String>> {
         self.routes.clone()
     }

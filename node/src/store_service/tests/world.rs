@@ -20,6 +20,8 @@ use securanet_gateway::{
         account::{AccountAnswer, AccountCommand, AccountQuery, AccountRef, AccountReply, AppendMessage},
         content::Ingested,
         directory::{DirectoryCommand, DirectoryReply, Quota},
+        dkim::PrivateKey,
+        nodes::Authority,
     },
     remote::RemoteStore,
     store::Store,
@@ -31,7 +33,12 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use crate::{authority, config::Config, local_store::LocalStore, store_service::StoreService};
+use crate::{
+    cluster::{authority, join::Files, service::Opened},
+    config::Config,
+    local_store::LocalStore,
+    store_service::StoreService,
+};
 
 /// Longer than anything here takes on a machine that compiles beside it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -88,11 +95,21 @@ impl World {
     }
 }
 
-/// A certificate of the cluster whose authority is in this folder.
+/// A certificate of the cluster whose authority is in this folder; made when it is not.
 pub(super) fn credentials(folder: &std::path::Path, node: &str) -> Arc<Credentials> {
     let identity = Identity { node: node.parse().expect("a name"), cluster: ClusterId::new([1; 16]) };
-    let files = authority::issue(folder, &identity, 30, &folder.join("nodes")).expect("a certificate");
-    Credentials::load(files).expect("credentials")
+    let (certificate, key) = (folder.join("authority.pem"), folder.join("authority.key"));
+    if !certificate.exists() {
+        let made = authority::make(identity.cluster).expect("authority");
+        fs::write(&key, made.key.pkcs8()).expect("written");
+        fs::write(&certificate, made.certificate).expect("written");
+    }
+    let certificate = fs::read_to_string(certificate).expect("read");
+    let authority = Authority { certificate, key: PrivateKey::new(fs::read(key).expect("read")) };
+    let files = Files::in_directory(&folder.join("nodes").join(node));
+    let request = authority::request(&files.key().expect("key"), &identity.node).expect("request");
+    files.write(&authority::sign(&authority, &identity, &request).expect("signed")).expect("written");
+    files.credentials().expect("credentials")
 }
 
 /// A service that listens.
@@ -107,10 +124,12 @@ impl Served {
         let listener = TcpListener::bind(address).await.expect("bound");
         let address = listener.local_addr().expect("an address");
         let (drain, shutdown): (_, Shutdown) = DrainHandle::new();
-        let routes = StoreService::routes(store, shutdown.clone());
+        let opened: Opened = Arc::default();
+        assert!(opened.set(store).is_ok());
+        let served = link::Served::to_nodes(StoreService::routes(opened, shutdown.clone()));
         let stop = shutdown.draining();
         let task = tokio::spawn(async move {
-            link::serve(listener, credentials, routes, Bounds::default(), stop).await.expect("served");
+            link::serve(listener, credentials, served, Bounds::default(), stop).await.expect("served");
         });
         Self { address, drain, task }
     }

@@ -16,6 +16,7 @@ use super::{Credentials, Identity, LinkError, NodeName, error::explain};
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 /// How often a connection is tried, and how long it may be silent.
 const PING_INTERVAL: Duration = Duration::from_millis(500);
+const PING_INTERVAL_SELDOM: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the other side may send ahead, for one stream and for all: a megabyte fills 80 ms of 100 Mbit/s.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -37,6 +38,17 @@ pub enum Pings {
     Always,
     /// The others: a break is noticed with the next request.
     WhileBusy,
+    /// Those whose traffic has deadlines of its own, while it flows: pings at full speed would cost more than it does.
+    Seldom,
+}
+
+impl Pings {
+    const fn interval(self) -> Duration {
+        match self {
+            Self::Always | Self::WhileBusy => PING_INTERVAL,
+            Self::Seldom => PING_INTERVAL_SELDOM,
+        }
+    }
 }
 
 /// Makes connections as this node.
@@ -78,7 +90,7 @@ impl Link {
         }
         // Only what stands in the request's head; whom we speak to, the certificate says.
         let endpoint = Endpoint::from_static("http://node.securanet.internal")
-            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_interval(pings.interval())
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(pings == Pings::Always)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use openraft::{RaftMetrics, ReadPolicy, TryAsRef, async_runtime::watch::WatchReceiver, errors::ForwardToLeader};
+use openraft::{RaftMetrics, async_runtime::watch::WatchReceiver, errors::ForwardToLeader};
 use parking_lot::Mutex;
 use securanet_model::{
     Answer, Execute, GroupId, Query, ReplicaId, Reply, StoreError, Token, account::AccountQuery, delivery::QueueQuery,
@@ -20,6 +20,7 @@ use crate::{
     gate::Gate,
     log::GroupLog,
     network::{Arrivals, GroupNetwork, Network},
+    read_index::Questions,
     retention::LogSituation,
     settings::Clock,
     state::{Replica, StateMachine},
@@ -30,9 +31,6 @@ use crate::{
 /// openraft, of one group.
 pub(crate) type GroupRaft = openraft::Raft<TypeConfig, StateMachine>;
 
-/// A query waits at most this long for its replica to catch up. Longer than an election takes, shorter than a
-/// client's patience.
-const CATCH_UP: Duration = Duration::from_secs(5);
 /// openraft builds its "snapshot" (only how far the state is durable) and purges within milliseconds; if it takes
 /// this long it is stuck, and the next flush tries again.
 const PURGE_PATIENCE: Duration = Duration::from_secs(10);
@@ -56,6 +54,8 @@ pub(crate) struct Group {
     /// A snapshot that another node sends.
     pub(crate) arrivals: Arrivals,
     pub(crate) gate: Arc<Gate>,
+    /// What readers here ask of the leader.
+    pub(crate) questions: Arc<Questions>,
     network: Network,
     /// What the log held when the group was started, which may have been acknowledged.
     last_at_start: Option<u64>,
@@ -107,6 +107,7 @@ impl Group {
             slowest: Mutex::new(Slowest { matched: None, since: Instant::now() }),
             arrivals: Arrivals::default(),
             gate: gate.clone(),
+            questions: Questions::new(),
             network: network.clone(),
             last_at_start,
         })
@@ -197,15 +198,18 @@ impl Group {
         committed.await.unwrap_or_else(|_| Err(late()))
     }
 
-    fn stopped(&self) -> StoreError {
+    /// Whether openraft has given the group up.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.raft.metrics().borrow_watched().running_state.is_err()
+    }
+
+    pub(crate) fn stopped(&self) -> StoreError {
         StoreError::Unavailable(format!("group {} has stopped", self.id))
     }
 
     /// Answers a query from the live state, once it is at least as far as asked for.
     pub(crate) async fn query(&self, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
-        let caught_up = timeout(CATCH_UP, self.catch_up(at_least)).await;
-        let behind = |_| StoreError::Unavailable(format!("group {} is still catching up", self.id));
-        caught_up.map_err(behind)??;
+        self.catch_up(at_least).await?;
         if reads_much(&query) {
             let replica = self.replica.clone();
             let answered = tokio::task::spawn_blocking(move || answer(&replica, &query)).await;
@@ -214,31 +218,8 @@ impl Group {
         answer(&self.replica, &query)
     }
 
-    /// Waits until the state holds what the asker may expect.
-    ///
-    /// With a token: what it names. Without: all that was acknowledged before the question. On a group's only
-    /// voter that is the applied state itself, because a request is acknowledged after it is applied, and nobody
-    /// else can commit anything; it only must have replayed what its predecessor acknowledged before a restart.
-    /// With other voters the leader first makes sure that it still is the leader (ReadIndex).
-    async fn catch_up(&self, at_least: Option<Token>) -> Result<(), StoreError> {
-        if let Some(token) = at_least {
-            let mut position = self.replica.watch_position();
-            let reached = position.wait_for(|position| position.applied.is_some_and(|id| id.index >= token.index));
-            return reached.await.map(drop).map_err(|_| self.stopped());
-        }
-        self.wait_ready().await;
-        if self.is_alone() {
-            return Ok(());
-        }
-        let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
-        confirmed.map(drop).map_err(|error| match error.try_as_ref() {
-            Some(forward) => not_leader(forward),
-            None => StoreError::Unavailable(format!("group {}: {error}", self.id)),
-        })
-    }
-
     /// Whether this replica leads and is the only voter.
-    fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         metrics.state.is_leader() && metrics.membership_config.voter_ids().eq([self.replica_id])

@@ -191,12 +191,12 @@ impl Groups {
     }
 
     /// Answers from a state that has everything acknowledged before the question, or that is at least as far as
-    /// `at_least` says.
+    /// `at_least` says. Whether this node leads the group does not matter: if not, the leader is asked how far its
+    /// replica must be.
     ///
     /// # Errors
-    /// [`StoreError::NoGroup`]; [`StoreError::NotLeader`] when another node leads the group and no token says how far
-    /// is enough; [`StoreError::Unavailable`] when it has no leader or is still replaying;
-    /// [`StoreError::Damaged`] when the state does not decode.
+    /// [`StoreError::NoGroup`]; [`StoreError::Unavailable`] when for five seconds no leader can be asked, or the replica
+    /// is not as far; [`StoreError::Damaged`] when the state does not decode.
     pub async fn query(&self, group: GroupId, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
         self.0.router.query(group, query, at_least).await
     }

@@ -11,6 +11,8 @@
 //! From another node an append passes the gate first: it waits until the blobs that it names are durable here. What
 //! came by a snapshot lacks them for a while: the replica is hollow.
 //!
+//! A read without a token asks whoever leads how far it must be, and is answered here when this replica is.
+//!
 //! It knows nothing of gateways: `node` puts their store interface over [`Groups`].
 //!
 //! Invariants: vote durable before it is answered; entry durable before it counts; state flushed before its log is
@@ -27,10 +29,12 @@ mod gate;
 mod group;
 mod groups;
 mod hollow;
+mod leader;
 mod log;
 mod members;
 pub mod metric;
 mod network;
+mod read_index;
 pub mod retention;
 mod router;
 mod settings;

@@ -106,6 +106,11 @@ impl Router {
         Err(why)
     }
 
+    /// Whether this node leads a group, as far as it knows.
+    pub(crate) fn leads(&self, id: GroupId) -> bool {
+        self.group(id).is_ok_and(|group| group.raft.is_leader())
+    }
+
     /// Waits until the group has replayed.
     pub(crate) async fn wait_ready(&self, id: GroupId) {
         if let Ok(group) = self.group(id) {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is the failure")]
 
+mod anywhere;
 mod fan_out;
 mod gate;
 mod links;

@@ -191,7 +191,7 @@ impl Deliveries {
         let mut request = self.request(group, command);
         loop {
             let patience = Duration::from_millis(limits::COMMIT_TIMEOUT_MILLIS);
-            let tried = timeout(patience, self.router.execute_anywhere(request.clone())).await;
+            let tried = timeout(patience, self.router.execute(request.clone())).await;
             match tried {
                 Ok(Ok((mut replies, _))) => match replies.pop() {
                     Some(Reply::Unknown) | None => {}

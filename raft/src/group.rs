@@ -179,8 +179,19 @@ impl Group {
         }
     }
 
-    /// Commits a request; waits until its deadline, at most [`limits::COMMIT_TIMEOUT_MILLIS`].
+    /// Commits a request that this replica leads; waits until its deadline, at most [`limits::COMMIT_TIMEOUT_MILLIS`].
     pub(crate) async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
+        let patience = self.patience(&request)?;
+        let committed = timeout(patience, async {
+            self.wait_ready().await;
+            self.batcher.submit(request)?.await.unwrap_or_else(|_| Err(self.stopped()))
+        });
+        let late = || StoreError::Unavailable(format!("no commit in group {} within {patience:?}", self.id));
+        committed.await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// How long a request waits for its commit.
+    pub(crate) fn patience(&self, request: &Execute) -> Result<Duration, StoreError> {
         let left_millis = request.deadline.millis_since((self.clock)());
         if left_millis == 0 {
             return Err(StoreError::Unavailable("the request's deadline has passed".to_owned()));
@@ -189,13 +200,7 @@ impl Group {
             let allowed = limits::REQUEST_DEADLINE_MILLIS_MAX;
             return Err(StoreError::Internal(format!("a deadline {left_millis} ms away; {allowed} ms are allowed")));
         }
-        let patience_millis = left_millis.min(limits::COMMIT_TIMEOUT_MILLIS);
-        let committed = timeout(Duration::from_millis(patience_millis), async {
-            self.wait_ready().await;
-            self.batcher.submit(request)?.await.unwrap_or_else(|_| Err(self.stopped()))
-        });
-        let late = || StoreError::Unavailable(format!("no commit in group {} within {patience_millis} ms", self.id));
-        committed.await.unwrap_or_else(|_| Err(late()))
+        Ok(Duration::from_millis(left_millis.min(limits::COMMIT_TIMEOUT_MILLIS)))
     }
 
     /// Whether openraft has given the group up.

@@ -142,14 +142,14 @@ impl Groups {
 
     /// Commits a request; gives its replies, one per command, and the index at which it was applied.
     ///
-    /// Waits until the request's deadline, at most [`securanet_model::limits::COMMIT_TIMEOUT_MILLIS`]. The same
-    /// request may be sent again until then: it is applied once.
+    /// Whether this node leads the group does not matter: if not, whoever leads commits it, also one that is elected
+    /// meanwhile. Waits until the request's deadline, at most [`securanet_model::limits::COMMIT_TIMEOUT_MILLIS`]. The
+    /// same request may be sent again until then: it is applied once.
     ///
     /// # Errors
-    /// [`StoreError::NoGroup`]; [`StoreError::NotFound`] when it names a blob that is not here;
-    /// [`StoreError::Busy`] when too much waits; [`StoreError::Draining`]; [`StoreError::NotLeader`] when another node
-    /// leads the group; [`StoreError::Unavailable`] when it is
-    /// not known to be committed (it may be, later); [`StoreError::Internal`] for a deadline too far away.
+    /// [`StoreError::NoGroup`]; [`StoreError::NotFound`] when it names a blob that neither this node nor a member of the
+    /// group has; [`StoreError::Busy`] when too much waits; [`StoreError::Draining`]; [`StoreError::Unavailable`] when
+    /// it is not known to be committed (it may be, later); [`StoreError::Internal`] for a deadline too far away.
     pub async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
         if *self.0.draining.borrow() {
             return Err(StoreError::Draining);

@@ -31,6 +31,23 @@ impl Leader {
         Some(Self { replica, node })
     }
 
+    /// Waits until somebody is known to lead who is neither `asked` nor whom this replica follows already.
+    pub(crate) async fn another(raft: &GroupRaft, asked: u64) -> Self {
+        let mut metrics = raft.server_metrics();
+        let before = metrics.borrow_watched().current_leader;
+        loop {
+            if let Some(leader) = Self::of(raft)
+                && leader.replica != asked
+                && Some(leader.replica) != before
+            {
+                return leader;
+            }
+            if metrics.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Ends when a replica is not known to lead, or openraft has stopped.
     pub(crate) async fn is_not(raft: &GroupRaft, replica: u64) {
         let mut metrics = raft.server_metrics();
@@ -57,22 +74,11 @@ impl Pauses {
     pub(crate) async fn wait(&mut self, group: &Group) {
         let pause = self.0;
         self.0 = (pause * 2).min(PAUSE_MAX);
-        let mut metrics = group.raft.server_metrics();
-        let before = metrics.borrow_watched().current_leader;
-        let another = async {
-            loop {
-                let leader = metrics.borrow_watched().current_leader;
-                if leader.is_some() && leader != before {
-                    return;
-                }
-                if metrics.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
+        // Whom it follows already is not another.
+        let known = Leader::of(&group.raft).map_or(u64::MAX, |leader| leader.replica);
         tokio::select! {
             () = sleep(pause) => {}
-            () = another => {}
+            _ = Leader::another(&group.raft, known) => {}
         }
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! A request's way: [`Groups::execute`] checks that the blobs it names are here, a group's batcher gathers what
 //! waits into one proposal, openraft appends it, the syncing thread of the log makes it durable together with
-//! what other groups have, openraft commits it, the state machine applies it with the engine and answers.
+//! what other groups have, openraft commits it, the state machine applies it with the engine and answers. On a node
+//! that does not lead the group, the request is passed on to the one that does, again and again until it is committed.
 //!
 //! From another node an append passes the gate first: it waits until the blobs that it names are durable here. What
 //! came by a snapshot lacks them for a while: the replica is hollow.
@@ -25,6 +26,7 @@ mod clock_alarm;
 mod error;
 mod fan_out;
 pub mod format;
+mod forward;
 mod gate;
 mod group;
 mod groups;

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::{
     group::{Group, not_leader},
+    leader::Leader,
     types::{Member, TypeConfig},
 };
 
@@ -112,16 +113,22 @@ impl Group {
         leads.map(drop).map_err(|_| self.refuse(format!("replica {replica} did not take over in time")))
     }
 
-    /// Refuses when another node is known to lead.
-    pub(crate) fn check_not_led_elsewhere(&self) -> Result<(), StoreError> {
-        let leader = self.raft.server_metrics().borrow_watched().current_leader;
-        if leader.is_some_and(|leader| leader != self.replica_id()) { Err(self.who_leads()) } else { Ok(()) }
+    /// Refuses when this replica does not lead, as far as it knows.
+    pub(crate) fn check_leads(&self) -> Result<(), StoreError> {
+        if self.raft.is_leader() { Ok(()) } else { Err(self.who_leads()) }
     }
 
     fn members(&self) -> BTreeMap<u64, Member> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.nodes().map(|(id, member)| (*id, member.clone())).collect()
+    }
+
+    /// The member that is on a node, to be asked as a leader.
+    pub(crate) fn member_on(&self, node: &str) -> Option<Leader> {
+        let mut members = self.members().into_iter();
+        let (replica, member) = members.find(|(_, member)| member.node == node)?;
+        Some(Leader { replica, node: member.node })
     }
 
     fn voters(&self) -> BTreeSet<u64> {
@@ -209,9 +216,9 @@ impl Group {
     }
 
     fn who_leads(&self) -> StoreError {
-        let leader = self.raft.server_metrics().borrow_watched().current_leader;
-        let leader = leader.and_then(|leader| self.members().remove(&leader)).map(|member| member.node);
-        StoreError::NotLeader { leader }
+        // Not itself: one that is on its way to lead, or has just ceased to, sends nobody back here.
+        let leader = Leader::of(&self.raft).filter(|leader| leader.replica != self.replica_id());
+        StoreError::NotLeader { leader: leader.map(|leader| leader.node) }
     }
 
     fn refuse(&self, why: String) -> StoreError {

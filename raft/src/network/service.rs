@@ -123,7 +123,7 @@ impl Replication for ReplicationService {
 
     async fn execute(&self, request: Request<proto::ExecuteRequest>) -> Result<Response<ExecuteReply>, Status> {
         let (node, request) = forward_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
-        let outcome = self.router.execute_from(request, Some(&node)).await;
+        let outcome = self.router.execute_from(request, &node).await;
         Ok(Response::new(outcome_to_wire(&outcome)))
     }
 

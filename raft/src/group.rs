@@ -51,6 +51,8 @@ pub(crate) struct Group {
     /// Whether everything that the log held at start is applied (and, on a leader, its first entry).
     ready: watch::Sender<bool>,
     slowest: Mutex<Slowest>,
+    /// Since when this replica leads, while it does.
+    leads_since: Mutex<Instant>,
     /// A snapshot that another node sends.
     pub(crate) arrivals: Arrivals,
     pub(crate) gate: Arc<Gate>,
@@ -105,6 +107,7 @@ impl Group {
             clock: settings.clock.clone(),
             ready: watch::Sender::new(false),
             slowest: Mutex::new(Slowest { matched: None, since: Instant::now() }),
+            leads_since: Mutex::new(Instant::now()),
             arrivals: Arrivals::default(),
             gate: gate.clone(),
             questions: Questions::new(),
@@ -133,6 +136,7 @@ impl Group {
             self.raft.runtime_config().tick(!self.is_alone());
             let leads = self.raft.is_leader();
             if leads && !led {
+                *self.leads_since.lock() = Instant::now();
                 self.replica.effects().fan_out.notify_one();
             }
             led = leads;
@@ -230,6 +234,11 @@ impl Group {
         metrics.state.is_leader() && metrics.membership_config.voter_ids().eq([self.replica_id])
     }
 
+    /// How long this replica has led, while it does.
+    pub(crate) fn leading_for(&self) -> Duration {
+        self.leads_since.lock().elapsed()
+    }
+
     pub(crate) fn log_bytes(&self) -> u64 {
         self.log.ends().bytes
     }
@@ -294,6 +303,8 @@ impl Group {
             is_leader: metrics.state.is_leader(),
             term: metrics.current_term,
             voters: metrics.membership_config.voter_ids().collect(),
+            members: self.member_statuses(&metrics),
+            committed: metrics.cluster_committed.map(|id| id.index),
             replayed: self.is_ready(),
             last_log: ends.last.map(|id| id.index),
             applied: self.replica.applied().map(|id| id.index),

@@ -1,6 +1,7 @@
 //! All groups of a node: opens them, sends requests and questions to the right one, keeps house, shuts down.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ use crate::{
     group::Group,
     hollow::keep_filled,
     log::LogStore,
-    metric,
+    metric::Gauges,
     network::{Network, Pace, ReplicationService},
     router::Router,
     state::{Effects, Replica, flush::Flusher},
@@ -50,6 +51,7 @@ struct Inner {
     watches: Arc<Watches>,
     flusher: Flusher,
     clock_alarm: ClockAlarm,
+    gauges: Gauges,
     /// Set when shutting down begins: nothing new is begun.
     draining: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
@@ -97,6 +99,7 @@ impl Groups {
             watches,
             flusher,
             clock_alarm: ClockAlarm::default(),
+            gauges: Gauges::default(),
             draining: watch::Sender::new(false),
             tasks: Mutex::default(),
         };
@@ -174,6 +177,14 @@ impl Groups {
         self.0.router.group(group)?.promote(replica).await
     }
 
+    /// Makes a voter a learner again.
+    ///
+    /// # Errors
+    /// Those of [`Groups::add_learner`].
+    pub async fn demote(&self, group: GroupId, replica: ReplicaId) -> Result<(), StoreError> {
+        self.0.router.group(group)?.demote(replica).await
+    }
+
     /// Takes a replica out of a group, whether its node lives or not.
     ///
     /// # Errors
@@ -228,6 +239,22 @@ impl Groups {
     #[must_use]
     pub fn status(&self) -> Vec<GroupStatus> {
         self.0.router.groups.values().map(|group| group.status()).collect()
+    }
+
+    /// Whether this node leads a group, as far as it knows; false for one that is not here.
+    #[must_use]
+    pub fn is_leader(&self, group: GroupId) -> bool {
+        self.0.router.leads(group)
+    }
+
+    /// Whether the members of a group lack blobs that their states name: all are asked, at most two seconds; none for one
+    /// that does not answer.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`]; [`StoreError::NotLeader`]: ask that node.
+    pub async fn member_states(&self, group: GroupId) -> Result<BTreeMap<ReplicaId, Option<bool>>, StoreError> {
+        let states = self.0.router.group(group)?.member_states().await?;
+        Ok(states.into_iter().map(|(replica, hollow)| (ReplicaId::new(replica), hollow)).collect())
     }
 
     /// Whether anything of this node names these blobs: a state, one being staged, or an unpurged log entry. In
@@ -330,7 +357,7 @@ impl Inner {
             group.replica.tidy_snapshot();
         }
         let statuses: Vec<GroupStatus> = self.router.groups.values().map(|group| group.status()).collect();
-        statuses.iter().for_each(metric::publish);
+        statuses.iter().for_each(|status| self.gauges.publish(status));
         self.clock_alarm.look(&statuses, Instant::now());
     }
 }

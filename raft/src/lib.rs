@@ -36,6 +36,7 @@ mod log;
 mod members;
 pub mod metric;
 mod network;
+pub mod placement;
 mod read_index;
 pub mod retention;
 mod router;
@@ -52,7 +53,7 @@ pub use network::{NoPeers, PeerClass, Peers, ReplicationService};
 pub use retention::{LogSituation, RetentionPolicy};
 pub use settings::{BatchBounds, Clock, Settings, Timing};
 pub use state::flush::FlushPolicy;
-pub use status::GroupStatus;
+pub use status::{GroupStatus, MemberStatus};
 pub use stores::{CACHE_BYTES, CACHE_BYTES_MIN, Stores};
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod gate;
 mod links;
 mod membership;
 mod nodes;
+mod placement;
 mod replication;
 mod snapshots;
 #[path = "../support/mod.rs"]

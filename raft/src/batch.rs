@@ -200,6 +200,11 @@ impl Batcher {
         self.wake.notify_one();
     }
 
+    /// Whether it takes no more requests.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue.lock().closed
+    }
+
     /// Ends when a closed batcher has nothing waiting and nothing in flight.
     pub(crate) async fn drained(&self) {
         loop {

@@ -59,6 +59,8 @@ mod tests {
             is_leader: true,
             term: 1,
             voters: BTreeSet::new(),
+            members: Vec::new(),
+            committed: None,
             replayed: true,
             last_log: None,
             applied: None,

@@ -129,6 +129,10 @@ impl FanOut {
     async fn begin_more(&mut self) {
         self.ended = 0;
         let (queue, router) = (self.deliveries.queue, &self.deliveries.router);
+        // Any replica could read it; one of them works it off.
+        if !router.leads(queue) {
+            return;
+        }
         // Targets take turns in the answer, so this is enough for each of them.
         let rows = (self.per_target_max * router.groups_count()).min(LOOK_ROWS_MAX);
         let rows_max = u32::try_from(rows).unwrap_or(u32::MAX);
@@ -187,7 +191,7 @@ impl Deliveries {
         let mut request = self.request(group, command);
         loop {
             let patience = Duration::from_millis(limits::COMMIT_TIMEOUT_MILLIS);
-            let tried = timeout(patience, self.router.execute_anywhere(request.clone())).await;
+            let tried = timeout(patience, self.router.execute(request.clone())).await;
             match tried {
                 Ok(Ok((mut replies, _))) => match replies.pop() {
                     Some(Reply::Unknown) | None => {}

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use openraft::{RaftMetrics, ReadPolicy, TryAsRef, async_runtime::watch::WatchReceiver, errors::ForwardToLeader};
+use openraft::{RaftMetrics, async_runtime::watch::WatchReceiver, errors::ForwardToLeader};
 use parking_lot::Mutex;
 use securanet_model::{
     Answer, Execute, GroupId, Query, ReplicaId, Reply, StoreError, Token, account::AccountQuery, delivery::QueueQuery,
@@ -20,6 +20,7 @@ use crate::{
     gate::Gate,
     log::GroupLog,
     network::{Arrivals, GroupNetwork, Network},
+    read_index::Questions,
     retention::LogSituation,
     settings::Clock,
     state::{Replica, StateMachine},
@@ -30,9 +31,6 @@ use crate::{
 /// openraft, of one group.
 pub(crate) type GroupRaft = openraft::Raft<TypeConfig, StateMachine>;
 
-/// A query waits at most this long for its replica to catch up. Longer than an election takes, shorter than a
-/// client's patience.
-const CATCH_UP: Duration = Duration::from_secs(5);
 /// openraft builds its "snapshot" (only how far the state is durable) and purges within milliseconds; if it takes
 /// this long it is stuck, and the next flush tries again.
 const PURGE_PATIENCE: Duration = Duration::from_secs(10);
@@ -53,9 +51,13 @@ pub(crate) struct Group {
     /// Whether everything that the log held at start is applied (and, on a leader, its first entry).
     ready: watch::Sender<bool>,
     slowest: Mutex<Slowest>,
+    /// Since when this replica leads, while it does.
+    leads_since: Mutex<Instant>,
     /// A snapshot that another node sends.
     pub(crate) arrivals: Arrivals,
     pub(crate) gate: Arc<Gate>,
+    /// What readers here ask of the leader.
+    pub(crate) questions: Arc<Questions>,
     network: Network,
     /// What the log held when the group was started, which may have been acknowledged.
     last_at_start: Option<u64>,
@@ -105,8 +107,10 @@ impl Group {
             clock: settings.clock.clone(),
             ready: watch::Sender::new(false),
             slowest: Mutex::new(Slowest { matched: None, since: Instant::now() }),
+            leads_since: Mutex::new(Instant::now()),
             arrivals: Arrivals::default(),
             gate: gate.clone(),
+            questions: Questions::new(),
             network: network.clone(),
             last_at_start,
         })
@@ -132,6 +136,7 @@ impl Group {
             self.raft.runtime_config().tick(!self.is_alone());
             let leads = self.raft.is_leader();
             if leads && !led {
+                *self.leads_since.lock() = Instant::now();
                 self.replica.effects().fan_out.notify_one();
             }
             led = leads;
@@ -178,8 +183,19 @@ impl Group {
         }
     }
 
-    /// Commits a request; waits until its deadline, at most [`limits::COMMIT_TIMEOUT_MILLIS`].
+    /// Commits a request that this replica leads; waits until its deadline, at most [`limits::COMMIT_TIMEOUT_MILLIS`].
     pub(crate) async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
+        let patience = self.patience(&request)?;
+        let committed = timeout(patience, async {
+            self.wait_ready().await;
+            self.batcher.submit(request)?.await.unwrap_or_else(|_| Err(self.stopped()))
+        });
+        let late = || StoreError::Unavailable(format!("no commit in group {} within {patience:?}", self.id));
+        committed.await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// How long a request waits for its commit.
+    pub(crate) fn patience(&self, request: &Execute) -> Result<Duration, StoreError> {
         let left_millis = request.deadline.millis_since((self.clock)());
         if left_millis == 0 {
             return Err(StoreError::Unavailable("the request's deadline has passed".to_owned()));
@@ -188,24 +204,21 @@ impl Group {
             let allowed = limits::REQUEST_DEADLINE_MILLIS_MAX;
             return Err(StoreError::Internal(format!("a deadline {left_millis} ms away; {allowed} ms are allowed")));
         }
-        let patience_millis = left_millis.min(limits::COMMIT_TIMEOUT_MILLIS);
-        let committed = timeout(Duration::from_millis(patience_millis), async {
-            self.wait_ready().await;
-            self.batcher.submit(request)?.await.unwrap_or_else(|_| Err(self.stopped()))
-        });
-        let late = || StoreError::Unavailable(format!("no commit in group {} within {patience_millis} ms", self.id));
-        committed.await.unwrap_or_else(|_| Err(late()))
+        Ok(Duration::from_millis(left_millis.min(limits::COMMIT_TIMEOUT_MILLIS)))
     }
 
-    fn stopped(&self) -> StoreError {
+    /// Whether openraft has given the group up.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.raft.metrics().borrow_watched().running_state.is_err()
+    }
+
+    pub(crate) fn stopped(&self) -> StoreError {
         StoreError::Unavailable(format!("group {} has stopped", self.id))
     }
 
     /// Answers a query from the live state, once it is at least as far as asked for.
     pub(crate) async fn query(&self, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
-        let caught_up = timeout(CATCH_UP, self.catch_up(at_least)).await;
-        let behind = |_| StoreError::Unavailable(format!("group {} is still catching up", self.id));
-        caught_up.map_err(behind)??;
+        self.catch_up(at_least).await?;
         if reads_much(&query) {
             let replica = self.replica.clone();
             let answered = tokio::task::spawn_blocking(move || answer(&replica, &query)).await;
@@ -214,34 +227,16 @@ impl Group {
         answer(&self.replica, &query)
     }
 
-    /// Waits until the state holds what the asker may expect.
-    ///
-    /// With a token: what it names. Without: all that was acknowledged before the question. On a group's only
-    /// voter that is the applied state itself, because a request is acknowledged after it is applied, and nobody
-    /// else can commit anything; it only must have replayed what its predecessor acknowledged before a restart.
-    /// With other voters the leader first makes sure that it still is the leader (ReadIndex).
-    async fn catch_up(&self, at_least: Option<Token>) -> Result<(), StoreError> {
-        if let Some(token) = at_least {
-            let mut position = self.replica.watch_position();
-            let reached = position.wait_for(|position| position.applied.is_some_and(|id| id.index >= token.index));
-            return reached.await.map(drop).map_err(|_| self.stopped());
-        }
-        self.wait_ready().await;
-        if self.is_alone() {
-            return Ok(());
-        }
-        let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
-        confirmed.map(drop).map_err(|error| match error.try_as_ref() {
-            Some(forward) => not_leader(forward),
-            None => StoreError::Unavailable(format!("group {}: {error}", self.id)),
-        })
-    }
-
     /// Whether this replica leads and is the only voter.
-    fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         metrics.state.is_leader() && metrics.membership_config.voter_ids().eq([self.replica_id])
+    }
+
+    /// How long this replica has led, while it does.
+    pub(crate) fn leading_for(&self) -> Duration {
+        self.leads_since.lock().elapsed()
     }
 
     pub(crate) fn log_bytes(&self) -> u64 {
@@ -308,6 +303,8 @@ impl Group {
             is_leader: metrics.state.is_leader(),
             term: metrics.current_term,
             voters: metrics.membership_config.voter_ids().collect(),
+            members: self.member_statuses(&metrics),
+            committed: metrics.cluster_committed.map(|id| id.index),
             replayed: self.is_ready(),
             last_log: ends.last.map(|id| id.index),
             applied: self.replica.applied().map(|id| id.index),

@@ -1,6 +1,7 @@
 //! All groups of a node: opens them, sends requests and questions to the right one, keeps house, shuts down.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ use crate::{
     group::Group,
     hollow::keep_filled,
     log::LogStore,
-    metric,
+    metric::Gauges,
     network::{Network, Pace, ReplicationService},
     router::Router,
     state::{Effects, Replica, flush::Flusher},
@@ -50,6 +51,7 @@ struct Inner {
     watches: Arc<Watches>,
     flusher: Flusher,
     clock_alarm: ClockAlarm,
+    gauges: Gauges,
     /// Set when shutting down begins: nothing new is begun.
     draining: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
@@ -97,6 +99,7 @@ impl Groups {
             watches,
             flusher,
             clock_alarm: ClockAlarm::default(),
+            gauges: Gauges::default(),
             draining: watch::Sender::new(false),
             tasks: Mutex::default(),
         };
@@ -142,14 +145,14 @@ impl Groups {
 
     /// Commits a request; gives its replies, one per command, and the index at which it was applied.
     ///
-    /// Waits until the request's deadline, at most [`securanet_model::limits::COMMIT_TIMEOUT_MILLIS`]. The same
-    /// request may be sent again until then: it is applied once.
+    /// Whether this node leads the group does not matter: if not, whoever leads commits it, also one that is elected
+    /// meanwhile. Waits until the request's deadline, at most [`securanet_model::limits::COMMIT_TIMEOUT_MILLIS`]. The
+    /// same request may be sent again until then: it is applied once.
     ///
     /// # Errors
-    /// [`StoreError::NoGroup`]; [`StoreError::NotFound`] when it names a blob that is not here;
-    /// [`StoreError::Busy`] when too much waits; [`StoreError::Draining`]; [`StoreError::NotLeader`] when another node
-    /// leads the group; [`StoreError::Unavailable`] when it is
-    /// not known to be committed (it may be, later); [`StoreError::Internal`] for a deadline too far away.
+    /// [`StoreError::NoGroup`]; [`StoreError::NotFound`] when it names a blob that neither this node nor a member of the
+    /// group has; [`StoreError::Busy`] when too much waits; [`StoreError::Draining`]; [`StoreError::Unavailable`] when
+    /// it is not known to be committed (it may be, later); [`StoreError::Internal`] for a deadline too far away.
     pub async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
         if *self.0.draining.borrow() {
             return Err(StoreError::Draining);
@@ -174,6 +177,14 @@ impl Groups {
         self.0.router.group(group)?.promote(replica).await
     }
 
+    /// Makes a voter a learner again.
+    ///
+    /// # Errors
+    /// Those of [`Groups::add_learner`].
+    pub async fn demote(&self, group: GroupId, replica: ReplicaId) -> Result<(), StoreError> {
+        self.0.router.group(group)?.demote(replica).await
+    }
+
     /// Takes a replica out of a group, whether its node lives or not.
     ///
     /// # Errors
@@ -191,12 +202,12 @@ impl Groups {
     }
 
     /// Answers from a state that has everything acknowledged before the question, or that is at least as far as
-    /// `at_least` says.
+    /// `at_least` says. Whether this node leads the group does not matter: if not, the leader is asked how far its
+    /// replica must be.
     ///
     /// # Errors
-    /// [`StoreError::NoGroup`]; [`StoreError::NotLeader`] when another node leads the group and no token says how far
-    /// is enough; [`StoreError::Unavailable`] when it has no leader or is still replaying;
-    /// [`StoreError::Damaged`] when the state does not decode.
+    /// [`StoreError::NoGroup`]; [`StoreError::Unavailable`] when for five seconds no leader can be asked, or the replica
+    /// is not as far; [`StoreError::Damaged`] when the state does not decode.
     pub async fn query(&self, group: GroupId, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
         self.0.router.query(group, query, at_least).await
     }
@@ -228,6 +239,22 @@ impl Groups {
     #[must_use]
     pub fn status(&self) -> Vec<GroupStatus> {
         self.0.router.groups.values().map(|group| group.status()).collect()
+    }
+
+    /// Whether this node leads a group, as far as it knows; false for one that is not here.
+    #[must_use]
+    pub fn is_leader(&self, group: GroupId) -> bool {
+        self.0.router.leads(group)
+    }
+
+    /// Whether the members of a group lack blobs that their states name: all are asked, at most two seconds; none for one
+    /// that does not answer.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`]; [`StoreError::NotLeader`]: ask that node.
+    pub async fn member_states(&self, group: GroupId) -> Result<BTreeMap<ReplicaId, Option<bool>>, StoreError> {
+        let states = self.0.router.group(group)?.member_states().await?;
+        Ok(states.into_iter().map(|(replica, hollow)| (ReplicaId::new(replica), hollow)).collect())
     }
 
     /// Whether anything of this node names these blobs: a state, one being staged, or an unpurged log entry. In
@@ -330,7 +357,7 @@ impl Inner {
             group.replica.tidy_snapshot();
         }
         let statuses: Vec<GroupStatus> = self.router.groups.values().map(|group| group.status()).collect();
-        statuses.iter().for_each(metric::publish);
+        statuses.iter().for_each(|status| self.gauges.publish(status));
         self.clock_alarm.look(&statuses, Instant::now());
     }
 }

@@ -6,10 +6,13 @@
 //!
 //! A request's way: [`Groups::execute`] checks that the blobs it names are here, a group's batcher gathers what
 //! waits into one proposal, openraft appends it, the syncing thread of the log makes it durable together with
-//! what other groups have, openraft commits it, the state machine applies it with the engine and answers.
+//! what other groups have, openraft commits it, the state machine applies it with the engine and answers. On a node
+//! that does not lead the group, the request is passed on to the one that does, again and again until it is committed.
 //!
 //! From another node an append passes the gate first: it waits until the blobs that it names are durable here. What
 //! came by a snapshot lacks them for a while: the replica is hollow.
+//!
+//! A read without a token asks whoever leads how far it must be, and is answered here when this replica is.
 //!
 //! It knows nothing of gateways: `node` puts their store interface over [`Groups`].
 //!
@@ -23,14 +26,18 @@ mod clock_alarm;
 mod error;
 mod fan_out;
 pub mod format;
+mod forward;
 mod gate;
 mod group;
 mod groups;
 mod hollow;
+mod leader;
 mod log;
 mod members;
 pub mod metric;
 mod network;
+pub mod placement;
+mod read_index;
 pub mod retention;
 mod router;
 mod settings;
@@ -46,7 +53,7 @@ pub use network::{NoPeers, PeerClass, Peers, ReplicationService};
 pub use retention::{LogSituation, RetentionPolicy};
 pub use settings::{BatchBounds, Clock, Settings, Timing};
 pub use state::flush::FlushPolicy;
-pub use status::GroupStatus;
+pub use status::{GroupStatus, MemberStatus};
 pub use stores::{CACHE_BYTES, CACHE_BYTES_MIN, Stores};
 
 #[cfg(test)]

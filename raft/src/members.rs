@@ -11,7 +11,7 @@ use std::{
 
 use futures::future::join_all;
 use openraft::{
-    ChangeMembers, TryAsRef,
+    ChangeMembers, Instant, RaftMetrics, TryAsRef,
     async_runtime::watch::WatchReceiver,
     errors::{ClientWriteError, RaftError as OpenraftError},
 };
@@ -19,7 +19,10 @@ use securanet_model::{ReplicaId, StoreError};
 use tokio::time::timeout;
 
 use crate::{
+    MemberStatus,
     group::{Group, not_leader},
+    leader::Leader,
+    placement::NEAR_ENTRIES,
     types::{Member, TypeConfig},
 };
 
@@ -29,8 +32,6 @@ const ASK_PATIENCE: Duration = Duration::from_secs(2);
 const CHANGE_PATIENCE: Duration = Duration::from_secs(20);
 /// Handing over takes one round trip and an election.
 const TRANSFER_PATIENCE: Duration = Duration::from_secs(5);
-/// A learner that is promoted, or a voter that is to lead, has all but so many entries.
-const BEHIND_MAX: u64 = 1000;
 
 /// How a member is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,16 +74,34 @@ impl Group {
         }
         let voters = self.voters();
         if voters.contains(&replica.get()) {
-            if voters.len() == 1 {
-                return Err(self.refuse(format!("replica {replica} is its only voter")));
-            }
-            // Who stays must have the bodies.
-            self.check_whole_without(replica).await?;
+            self.check_can_spare(replica, &voters).await?;
             let change = ChangeMembers::RemoveVoters(BTreeSet::from([replica.get()]));
             return self.changed(self.raft.change_membership(change, false)).await;
         }
         let change = ChangeMembers::RemoveNodes(BTreeSet::from([replica.get()]));
         self.changed(self.raft.change_membership(change, false)).await
+    }
+
+    /// Takes a voter's vote; it goes on getting all entries.
+    pub(crate) async fn demote(&self, replica: ReplicaId) -> Result<(), StoreError> {
+        let voters = self.voters();
+        if !voters.contains(&replica.get()) {
+            return match self.members().contains_key(&replica.get()) {
+                true => Ok(()),
+                false => Err(self.refuse(format!("replica {replica} is no member of it"))),
+            };
+        }
+        self.check_can_spare(replica, &voters).await?;
+        let change = ChangeMembers::RemoveVoters(BTreeSet::from([replica.get()]));
+        self.changed(self.raft.change_membership(change, true)).await
+    }
+
+    /// Whether the group keeps a voter without this one, and whether those who stay have the bodies.
+    async fn check_can_spare(&self, replica: ReplicaId, voters: &BTreeSet<u64>) -> Result<(), StoreError> {
+        if voters.len() == 1 {
+            return Err(self.refuse(format!("replica {replica} is its only voter")));
+        }
+        self.check_whole_without(replica).await
     }
 
     /// Hands leadership over to another voter, and waits until it leads.
@@ -112,16 +131,62 @@ impl Group {
         leads.map(drop).map_err(|_| self.refuse(format!("replica {replica} did not take over in time")))
     }
 
-    /// Refuses when another node is known to lead.
-    pub(crate) fn check_not_led_elsewhere(&self) -> Result<(), StoreError> {
-        let leader = self.raft.server_metrics().borrow_watched().current_leader;
-        if leader.is_some_and(|leader| leader != self.replica_id()) { Err(self.who_leads()) } else { Ok(()) }
+    /// Refuses when this replica does not lead, as far as it knows.
+    pub(crate) fn check_leads(&self) -> Result<(), StoreError> {
+        if self.raft.is_leader() { Ok(()) } else { Err(self.who_leads()) }
+    }
+
+    /// The members, with what only the leader knows of them if this is it.
+    pub(crate) fn member_statuses(&self, metrics: &RaftMetrics<TypeConfig>) -> Vec<MemberStatus> {
+        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        let silent = |replica: u64| {
+            let answered = metrics.heartbeat.as_ref()?.get(&replica).copied().flatten();
+            if replica == self.replica_id() {
+                return Some(Duration::ZERO);
+            }
+            // A leader that has just been elected has heard nobody; it was told of by a majority though.
+            Some(answered.map_or(Duration::MAX, |answered| answered.elapsed()).min(self.leading_for()))
+        };
+        let member = |(&replica, member): (&u64, &Member)| MemberStatus {
+            replica,
+            node: member.node.clone(),
+            voter: voters.contains(&replica),
+            leader: metrics.current_leader == Some(replica),
+            matched: match &metrics.replication {
+                Some(_) if replica == self.replica_id() => metrics.last_log_index,
+                replication => replication.as_ref().and_then(|matched| Some(matched.get(&replica)?.as_ref()?.index)),
+            },
+            silent_millis: silent(replica).map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+        };
+        metrics.membership_config.nodes().map(member).collect()
+    }
+
+    /// Whether the members lack blobs that their states name; none of one that cannot be asked.
+    pub(crate) async fn member_states(&self) -> Result<BTreeMap<u64, Option<bool>>, StoreError> {
+        self.check_leads()?;
+        let ask = |replica| async move {
+            let own = replica == self.replica_id();
+            let hollow = if own {
+                Some(self.replica.is_hollow())
+            } else {
+                self.ask(replica).await.ok().map(|state| state.hollow)
+            };
+            (replica, hollow)
+        };
+        Ok(join_all(self.members().into_keys().map(ask)).await.into_iter().collect())
     }
 
     fn members(&self) -> BTreeMap<u64, Member> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.nodes().map(|(id, member)| (*id, member.clone())).collect()
+    }
+
+    /// The member that is on a node, to be asked as a leader.
+    pub(crate) fn member_on(&self, node: &str) -> Option<Leader> {
+        let mut members = self.members().into_iter();
+        let (replica, member) = members.find(|(_, member)| member.node == node)?;
+        Some(Leader { replica, node: member.node })
     }
 
     fn voters(&self) -> BTreeSet<u64> {
@@ -146,7 +211,7 @@ impl Group {
         };
         let last = metrics.last_log_index.unwrap_or_default();
         match matched.map(|id| id.index) {
-            Some(matched) if matched + BEHIND_MAX >= last => Ok(()),
+            Some(matched) if matched + NEAR_ENTRIES >= last => Ok(()),
             matched => {
                 let matched = matched.map_or("nothing".to_owned(), |index| index.to_string());
                 Err(self.refuse(format!("replica {replica} has {matched} of {last} entries: it still catches up")))
@@ -209,9 +274,9 @@ impl Group {
     }
 
     fn who_leads(&self) -> StoreError {
-        let leader = self.raft.server_metrics().borrow_watched().current_leader;
-        let leader = leader.and_then(|leader| self.members().remove(&leader)).map(|member| member.node);
-        StoreError::NotLeader { leader }
+        // Not itself: one that is on its way to lead, or has just ceased to, sends nobody back here.
+        let leader = Leader::of(&self.raft).filter(|leader| leader.replica != self.replica_id());
+        StoreError::NotLeader { leader: leader.map(|leader| leader.node) }
     }
 
     fn refuse(&self, why: String) -> StoreError {

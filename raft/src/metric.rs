@@ -1,11 +1,15 @@
-//! What operators can measure here. Labels: `group`, the number of the group.
+//! What operators can measure here. Labels: `group`, the number of the group; `member`, the node of one of its members.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use parking_lot::Mutex;
 use securanet_model::GroupId;
 
-use crate::GroupStatus;
+use crate::{GroupStatus, MemberStatus};
 
 const COMMIT_SECONDS: &str = "securanet_commit_seconds";
 const COMMIT_REQUESTS: &str = "securanet_commit_requests";
@@ -15,11 +19,15 @@ const STATE_FLUSH_SECONDS: &str = "securanet_state_flush_seconds";
 const TERM: &str = "securanet_group_term";
 const LEADER: &str = "securanet_group_leader";
 const LAST_LOG_INDEX: &str = "securanet_group_last_log_index";
+const COMMITTED_INDEX: &str = "securanet_group_committed_index";
 const APPLIED_INDEX: &str = "securanet_group_applied_index";
 const FLUSHED_INDEX: &str = "securanet_group_flushed_index";
 const LOG_BYTES: &str = "securanet_group_log_bytes";
 const WAITING_REQUESTS: &str = "securanet_group_waiting_requests";
 const CLOCK_AHEAD: &str = "securanet_group_clock_ahead_seconds";
+const HOLLOW: &str = "securanet_group_hollow";
+const MEMBER_LAG: &str = "securanet_group_member_lag_entries";
+const MEMBER_SILENT: &str = "securanet_group_member_silent_seconds";
 const STOPPED: &str = "securanet_group_stopped";
 const GATE_MISSING: &str = "securanet_gate_missing_blobs_total";
 const BLOBS_FETCHED: &str = "securanet_blobs_fetched_total";
@@ -36,6 +44,7 @@ pub fn describe() {
     describe_gauge!(TERM, "current term");
     describe_gauge!(LEADER, "1 when this node leads the group");
     describe_gauge!(LAST_LOG_INDEX, "last entry of the log");
+    describe_gauge!(COMMITTED_INDEX, "last entry known here to be committed");
     describe_gauge!(APPLIED_INDEX, "last entry applied to the state");
     describe_gauge!(FLUSHED_INDEX, "last entry whose effects are durable in the state");
     describe_gauge!(LOG_BYTES, "octets of the entries in the log");
@@ -44,6 +53,9 @@ pub fn describe() {
     describe_counter!(GATE_MISSING, "blobs that an append from another node had to wait for");
     describe_counter!(BLOBS_FETCHED, "blobs got from other nodes");
     describe_counter!(BLOB_BYTES_FETCHED, "octets of blobs got from other nodes");
+    describe_gauge!(HOLLOW, "1 while this replica lacks blobs that its state names: it is no survivor");
+    describe_gauge!(MEMBER_LAG, "entries that a member lacks; on the leader's node, 0 elsewhere");
+    describe_gauge!(MEMBER_SILENT, "since when a member has not answered; on the leader's node, 0 elsewhere");
     describe_gauge!(STOPPED, "1 when the group has stopped: an operator must look");
 }
 
@@ -116,18 +128,55 @@ pub(crate) fn state_flushed(took: Duration) {
     histogram!(STATE_FLUSH_SECONDS).record(took);
 }
 
-/// Sets the gauges of a group.
-pub(crate) fn publish(status: &GroupStatus) {
-    let label = status.group.to_string();
-    #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
-    let set = |name: &'static str, value: u64| gauge!(name, "group" => label.clone()).set(value as f64);
-    set(TERM, status.term);
-    set(LEADER, u64::from(status.is_leader));
-    set(LAST_LOG_INDEX, status.last_log.unwrap_or_default());
-    set(APPLIED_INDEX, status.applied.unwrap_or_default());
-    set(FLUSHED_INDEX, status.flushed.unwrap_or_default());
-    set(LOG_BYTES, status.log_bytes);
-    set(WAITING_REQUESTS, status.waiting_requests as u64);
-    set(CLOCK_AHEAD, status.clock_ahead_millis / 1000);
-    set(STOPPED, u64::from(status.stopped.is_some()));
+/// The gauges of all groups.
+#[derive(Default)]
+pub(crate) struct Gauges {
+    /// The members that something was said of: when they are gone, or this node does not lead any more, nothing is.
+    told: Mutex<BTreeMap<GroupId, BTreeSet<String>>>,
+}
+
+impl Gauges {
+    /// Sets those of a group.
+    pub(crate) fn publish(&self, status: &GroupStatus) {
+        let label = status.group.to_string();
+        let set = |name: &'static str, value: u64| gauge!(name, "group" => label.clone()).set(float(value));
+        set(TERM, status.term);
+        set(LEADER, u64::from(status.is_leader));
+        set(LAST_LOG_INDEX, status.last_log.unwrap_or_default());
+        set(COMMITTED_INDEX, status.committed.unwrap_or_default());
+        set(APPLIED_INDEX, status.applied.unwrap_or_default());
+        set(FLUSHED_INDEX, status.flushed.unwrap_or_default());
+        set(LOG_BYTES, status.log_bytes);
+        set(WAITING_REQUESTS, status.waiting_requests as u64);
+        set(CLOCK_AHEAD, status.clock_ahead_millis / 1000);
+        set(HOLLOW, u64::from(status.hollow));
+        set(STOPPED, u64::from(status.stopped.is_some()));
+        self.publish_members(status, &label);
+    }
+
+    fn publish_members(&self, status: &GroupStatus, label: &str) {
+        let set = |name: &'static str, member: &str, value: f64| {
+            gauge!(name, "group" => label.to_owned(), "member" => member.to_owned()).set(value);
+        };
+        let known = |member: &&MemberStatus| status.is_leader && !member.leader;
+        let mut told = self.told.lock();
+        let told = told.entry(status.group).or_default();
+        let mut gone = std::mem::take(told);
+        for member in status.members.iter().filter(known) {
+            let lag = status.last_log.unwrap_or_default().saturating_sub(member.matched.unwrap_or_default());
+            set(MEMBER_LAG, &member.node, float(lag));
+            set(MEMBER_SILENT, &member.node, float(member.silent_millis.unwrap_or_default()) / 1000.0);
+            gone.remove(&member.node);
+            told.insert(member.node.clone());
+        }
+        for member in gone {
+            set(MEMBER_LAG, &member, 0.0);
+            set(MEMBER_SILENT, &member, 0.0);
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+const fn float(value: u64) -> f64 {
+    value as f64
 }

@@ -6,9 +6,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use securanet_blob::{BlobStore, Lease, intake::LEASE_MILLIS};
-use securanet_model::{Answer, BlobId, Execute, GroupId, Query, Reply, StoreError, Token, UnixMillis};
+use securanet_model::{Answer, BlobId, Execute, GroupId, Query, StoreError, Token, UnixMillis};
 
 use crate::{
+    batch::Outcome,
     gate::{Gate, Urgency},
     group::Group,
     network::Network,
@@ -30,28 +31,16 @@ impl Router {
         self.groups.get(&id).ok_or(StoreError::NoGroup(id))
     }
 
+    /// Commits a request that a node has sent, which has the blobs that it names; only if this node leads the group, so
+    /// that no request is passed around.
+    pub(crate) async fn execute_from(&self, request: Execute, from: &str) -> Outcome {
+        self.execute_here(self.group(request.group)?, request, Some(from)).await
+    }
+
     /// Commits a request, after taking hold of the blobs it names: an entry in the log says that they are here.
-    pub(crate) async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
-        self.execute_from(request, None).await
-    }
-
-    /// The same, wherever the group is led.
-    pub(crate) async fn execute_anywhere(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
-        match self.execute(request.clone()).await {
-            Err(StoreError::NotLeader { leader: Some(node) }) => self.network.execute(&node, &request).await,
-            other => other,
-        }
-    }
-
-    /// Commits a request that a node has sent, which has the blobs that it names.
-    pub(crate) async fn execute_from(
-        &self,
-        request: Execute,
-        from: Option<&str>,
-    ) -> Result<(Vec<Reply>, u64), StoreError> {
-        let group = self.group(request.group)?;
+    pub(crate) async fn execute_here(&self, group: &Group, request: Execute, from: Option<&str>) -> Outcome {
         // Before the blobs: they may be where the leader is, and only there.
-        group.check_not_led_elsewhere()?;
+        group.check_leads()?;
         self.hold_blobs(group, &request, from).await?;
         group.execute(request).await
     }
@@ -71,15 +60,7 @@ impl Router {
     /// What is not here is got from the node that sent the request, or from another member of the group: a gateway puts
     /// content where it is near.
     async fn hold_blobs(&self, group: &Group, request: &Execute, from: Option<&str>) -> Result<(), StoreError> {
-        let messages = request.commands.iter().flat_map(messages_of);
-        let named: Vec<BlobId> = messages.flat_map(|message| message.blobs.iter().map(|blob| blob.id)).collect();
-        if named.is_empty() {
-            return Ok(());
-        }
-        let (blobs, now) = (self.blobs.clone(), (self.clock)());
-        // It may write, and then wait for a disk.
-        let held = tokio::task::spawn_blocking(move || hold_all(&blobs, &named, now)).await;
-        let missing = held.map_err(|error| StoreError::Internal(format!("holding blobs was cancelled: {error}")))??;
+        let missing = self.hold_those_here(request).await?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -94,6 +75,20 @@ impl Router {
         self.gate.sync().await.map_err(StoreError::Unavailable)
     }
 
+    /// Keeps those blobs of a request that are here; the others. A node that passes a request on holds them too: the
+    /// leader gets them from it.
+    pub(crate) async fn hold_those_here(&self, request: &Execute) -> Result<Vec<BlobId>, StoreError> {
+        let messages = request.commands.iter().flat_map(messages_of);
+        let named: Vec<BlobId> = messages.flat_map(|message| message.blobs.iter().map(|blob| blob.id)).collect();
+        if named.is_empty() {
+            return Ok(named);
+        }
+        let (blobs, now) = (self.blobs.clone(), (self.clock)());
+        // It may write, and then wait for a disk.
+        let held = tokio::task::spawn_blocking(move || hold_all(&blobs, &named, now)).await;
+        held.map_err(|error| StoreError::Internal(format!("holding blobs was cancelled: {error}")))?
+    }
+
     /// Gets a blob from the first of these nodes that has it.
     async fn get_blob(&self, holders: &[String], blob: BlobId) -> Result<(), String> {
         let mut why = "there is no other node".to_owned();
@@ -104,6 +99,11 @@ impl Router {
             }
         }
         Err(why)
+    }
+
+    /// Whether this node leads a group, as far as it knows.
+    pub(crate) fn leads(&self, id: GroupId) -> bool {
+        self.group(id).is_ok_and(|group| group.raft.is_leader())
     }
 
     /// Waits until the group has replayed.

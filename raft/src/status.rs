@@ -19,10 +19,14 @@ pub struct GroupStatus {
     pub term: u64,
     /// The voters of the effective membership.
     pub voters: BTreeSet<u64>,
+    /// The members of the effective membership, ascending by replica.
+    pub members: Vec<MemberStatus>,
     /// Whether all that was committed before this start is applied again.
     pub replayed: bool,
     /// The last entry of the log.
     pub last_log: Option<u64>,
+    /// The last entry that is known here to be committed.
+    pub committed: Option<u64>,
     /// The last entry applied.
     pub applied: Option<u64>,
     /// The last entry whose effects are durable in the state.
@@ -43,4 +47,22 @@ pub struct GroupStatus {
     pub hollow: bool,
     /// Why the group has stopped, if it has: an operator must look.
     pub stopped: Option<String>,
+}
+
+/// A member of a group, as this node sees it. How far it is and whether it answers is known to the leader alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberStatus {
+    /// Its replica.
+    pub replica: u64,
+    /// The node that it is on.
+    pub node: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it leads.
+    pub leader: bool,
+    /// The last entry that it has durably and that is the leader's; none on other nodes than the leader's, and of a
+    /// member that has nothing yet.
+    pub matched: Option<u64>,
+    /// Milliseconds since it last answered, or since its leader leads; none on other nodes than the leader's.
+    pub silent_millis: Option<u64>,
 }

@@ -32,8 +32,9 @@ use securanet_model::{Execute, GroupId, Reply, StoreError, limits};
 use securanet_wire::{
     outcome_from_wire,
     replication::{
-        MESSAGE_BYTES_MAX, StateAsk, forward_to_wire, proto::replication_client::ReplicationClient,
-        state_outcome_from_wire, state_to_wire,
+        MESSAGE_BYTES_MAX, ReplicaAsk, forward_to_wire,
+        proto::{self, replication_client::ReplicationClient},
+        read_index_from_wire, replica_to_wire, state_outcome_from_wire,
     },
 };
 use tokio::{task::JoinHandle, time::timeout};
@@ -135,11 +136,23 @@ impl Network {
 
     /// Asks a node how its replica of a group is.
     pub(crate) async fn member_state(&self, node: &str, group: GroupId, target: u64) -> Result<MemberState, String> {
-        let ask = StateAsk { node: self.node().to_owned(), group, target };
         let mut client = self.client(node, PeerClass::Votes)?;
-        let reply = client.state(state_to_wire(&ask)).await.map_err(|status| status.to_string())?;
+        let reply = client.state(self.ask(group, target)).await.map_err(|status| status.to_string())?;
         let state = state_outcome_from_wire(reply.into_inner()).map_err(|error| error.to_string())??;
         Ok(MemberState { hollow: state.hollow })
+    }
+
+    /// Asks a node that leads a group how far a reader must be.
+    pub(crate) async fn read_index(&self, node: &str, group: GroupId, target: u64) -> Result<u64, String> {
+        let failed = |why: &dyn std::fmt::Display| format!("node {node:?}: {why}");
+        let mut client = self.client(node, PeerClass::Votes)?;
+        let reply = client.read_index(self.ask(group, target)).await.map_err(|status| failed(&status))?;
+        let index = read_index_from_wire(reply.into_inner()).map_err(|error| failed(&error))?;
+        index.map_err(|why| failed(&why))
+    }
+
+    fn ask(&self, group: GroupId, target: u64) -> proto::ReplicaRequest {
+        replica_to_wire(&ReplicaAsk { node: self.node().to_owned(), group, target })
     }
 
     /// The stream of a class to a node, shared by all groups.

@@ -10,8 +10,8 @@ use securanet_wire::{
         AppendReply, MESSAGE_BYTES_MAX, ReplicaState, SnapshotStep, TransferOutcome, blob_request_from_wire,
         forward_from_wire, proto,
         proto::replication_server::{Replication, ReplicationServer},
-        replies_to_wire, snapshot_frame_from_wire, state_from_wire, state_outcome_to_wire, taken_to_wire,
-        transfer_from_wire, transfer_outcome_to_wire, vote_from_wire, vote_outcome_to_wire,
+        read_index_to_wire, replica_from_wire, replies_to_wire, snapshot_frame_from_wire, state_outcome_to_wire,
+        taken_to_wire, transfer_from_wire, transfer_outcome_to_wire, vote_from_wire, vote_outcome_to_wire,
     },
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -123,15 +123,27 @@ impl Replication for ReplicationService {
 
     async fn execute(&self, request: Request<proto::ExecuteRequest>) -> Result<Response<ExecuteReply>, Status> {
         let (node, request) = forward_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
-        let outcome = self.router.execute_from(request, Some(&node)).await;
+        let outcome = self.router.execute_from(request, &node).await;
         Ok(Response::new(outcome_to_wire(&outcome)))
     }
 
-    async fn state(&self, request: Request<proto::StateRequest>) -> Result<Response<proto::StateReply>, Status> {
-        let ask = state_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
+    async fn state(&self, request: Request<proto::ReplicaRequest>) -> Result<Response<proto::StateReply>, Status> {
+        let ask = replica_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
         let group = self.group(ask.group, ask.target);
         let state = group.map(|group| ReplicaState { hollow: group.replica.is_hollow() });
         Ok(Response::new(state_outcome_to_wire(state)))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<proto::ReplicaRequest>,
+    ) -> Result<Response<proto::ReadIndexReply>, Status> {
+        let ask = replica_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
+        let index = match self.group(ask.group, ask.target) {
+            Ok(group) => group.confirm_leading().await,
+            Err(why) => Err(why),
+        };
+        Ok(Response::new(read_index_to_wire(index)))
     }
 
     async fn snapshot(

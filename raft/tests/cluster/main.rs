@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is the failure")]
 
+mod anywhere;
 mod fan_out;
 mod gate;
 mod links;
 mod membership;
 mod nodes;
+mod placement;
 mod replication;
 mod snapshots;
 #[path = "../support/mod.rs"]

@@ -83,9 +83,9 @@ pub fn forward_from_wire(message: proto::ExecuteRequest) -> Result<(String, Exec
     Ok((hello_from_wire(message.hello)?, execute_from_wire(request)?))
 }
 
-/// Asks a replica how it is.
+/// Asks a replica how it is, or how far a reader must be.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StateAsk {
+pub struct ReplicaAsk {
     /// The node that asks.
     pub node: String,
     /// The group.
@@ -101,18 +101,18 @@ pub struct ReplicaState {
     pub hollow: bool,
 }
 
-/// A question after a replica as it travels.
+/// A question to a replica as it travels.
 #[must_use]
-pub fn state_to_wire(ask: &StateAsk) -> proto::StateRequest {
-    proto::StateRequest { hello: Some(hello_to_wire(&ask.node)), group: ask.group.get(), target: ask.target }
+pub fn replica_to_wire(ask: &ReplicaAsk) -> proto::ReplicaRequest {
+    proto::ReplicaRequest { hello: Some(hello_to_wire(&ask.node)), group: ask.group.get(), target: ask.target }
 }
 
-/// A question after a replica from a peer.
+/// A question to a replica from a peer.
 ///
 /// # Errors
 /// [`WireError`] names the field.
-pub fn state_from_wire(ask: proto::StateRequest) -> Result<StateAsk, WireError> {
-    Ok(StateAsk { node: hello_from_wire(ask.hello)?, group: GroupId::new(ask.group), target: ask.target })
+pub fn replica_from_wire(ask: proto::ReplicaRequest) -> Result<ReplicaAsk, WireError> {
+    Ok(ReplicaAsk { node: hello_from_wire(ask.hello)?, group: GroupId::new(ask.group), target: ask.target })
 }
 
 /// How a replica is, as it travels; or why it was not looked at.
@@ -134,6 +134,26 @@ pub fn state_outcome_from_wire(reply: proto::StateReply) -> Result<Result<Replic
     use proto::state_reply::Outcome as Wire;
     Ok(match reply.outcome.ok_or(WireError::Missing("outcome"))? {
         Wire::State(proto::ReplicaState { hollow }) => Ok(ReplicaState { hollow }),
+        Wire::Refused(why) => Err(reason(why)),
+    })
+}
+
+/// How far a reader must be, as it travels; or why the replica does not say.
+#[must_use]
+pub fn read_index_to_wire(outcome: Result<u64, String>) -> proto::ReadIndexReply {
+    use proto::read_index_reply::Outcome as Wire;
+    let outcome = outcome.map_or_else(|why| Wire::Refused(reason(why)), Wire::Index);
+    proto::ReadIndexReply { outcome: Some(outcome) }
+}
+
+/// How far a reader must be, from a peer.
+///
+/// # Errors
+/// [`WireError`] names the field; the inner result is what the peer said.
+pub fn read_index_from_wire(reply: proto::ReadIndexReply) -> Result<Result<u64, String>, WireError> {
+    use proto::read_index_reply::Outcome as Wire;
+    Ok(match reply.outcome.ok_or(WireError::Missing("outcome"))? {
+        Wire::Index(index) => Ok(index),
         Wire::Refused(why) => Err(reason(why)),
     })
 }

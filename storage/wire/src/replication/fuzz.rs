@@ -35,8 +35,11 @@ pub fn fuzz_replication(data: &[u8]) {
     if let Some(outcome) = accepted(data, transfer_outcome_from_wire) {
         assert_eq!(transfer_outcome_from_wire(transfer_outcome_to_wire(outcome.clone())), Ok(outcome));
     }
-    if let Some(ask) = accepted(data, state_from_wire) {
-        assert_eq!(state_from_wire(state_to_wire(&ask)), Ok(ask));
+    if let Some(ask) = accepted(data, replica_from_wire) {
+        assert_eq!(replica_from_wire(replica_to_wire(&ask)), Ok(ask));
+    }
+    if let Some(outcome) = accepted(data, read_index_from_wire) {
+        assert_eq!(read_index_from_wire(read_index_to_wire(outcome.clone())), Ok(outcome));
     }
     if let Some(outcome) = accepted(data, state_outcome_from_wire) {
         assert_eq!(state_outcome_from_wire(state_outcome_to_wire(outcome.clone())), Ok(outcome));
@@ -137,8 +140,10 @@ mod tests {
             transfer_to_wire(&transfer).encode_to_vec(),
             transfer_outcome_to_wire(TransferOutcome::NotFlushed(Some(AT))).encode_to_vec(),
             transfer_outcome_to_wire(TransferOutcome::VoteChanged(VOTE)).encode_to_vec(),
-            state_to_wire(&StateAsk { node: node.clone(), group, target: 2 }).encode_to_vec(),
+            replica_to_wire(&ReplicaAsk { node: node.clone(), group, target: 2 }).encode_to_vec(),
             state_outcome_to_wire(Ok(ReplicaState { hollow: true })).encode_to_vec(),
+            read_index_to_wire(Ok(77)).encode_to_vec(),
+            read_index_to_wire(Err("no".to_owned())).encode_to_vec(),
             inner.encode_to_vec(),
             begin_to_wire(&begin).encode_to_vec(),
             taken_to_wire(SnapshotTaken::Taken(taken)).encode_to_vec(),

@@ -12,10 +12,11 @@ mod snapshot;
 pub use append::{Append, AppendFrame, AppendReply, Outcome, Repeated, frame_from_wire, frame_to_wire};
 pub use append::{replies_from_wire, replies_to_wire};
 pub use ask::{
-    ReplicaState, StateAsk, TransferAsk, TransferOutcome, VoteAsk, VoteOutcome, Voted, forward_from_wire,
-    forward_to_wire, state_from_wire, state_outcome_from_wire, state_outcome_to_wire, state_to_wire,
-    transfer_from_wire, transfer_outcome_from_wire, transfer_outcome_to_wire, transfer_to_wire, vote_from_wire,
-    vote_outcome_from_wire, vote_outcome_to_wire, vote_to_wire,
+    ReplicaAsk, ReplicaState, TransferAsk, TransferOutcome, VoteAsk, VoteOutcome, Voted, forward_from_wire,
+    forward_to_wire, read_index_from_wire, read_index_to_wire, replica_from_wire, replica_to_wire,
+    state_outcome_from_wire, state_outcome_to_wire, transfer_from_wire, transfer_outcome_from_wire,
+    transfer_outcome_to_wire, transfer_to_wire, vote_from_wire, vote_outcome_from_wire, vote_outcome_to_wire,
+    vote_to_wire,
 };
 pub use snapshot::{
     BlobStep, SnapshotBegin, SnapshotPosition, SnapshotStep, SnapshotTaken, begin_from_wire, begin_to_wire,

@@ -67,7 +67,7 @@ impl LocalStore {
         };
         let groups = Groups::open(settings, &stores).await?;
         let cluster = match &place {
-            Some(place) => place.begin(&groups, shards, shutdown, tasks).await?,
+            Some(place) => Box::pin(place.begin(&groups, shards, shutdown, tasks)).await?,
             None => facts_alone(&groups, shards).await?,
         };
         let intake = Intake::new(

@@ -127,6 +127,9 @@ impl Group {
         if !self.replayed().await {
             return;
         }
+        if let Err(error) = self.name_own_node().await {
+            tracing::error!(group = %self.id, %error, "the node's new name is not in the group's membership");
+        }
         self.ready.send_replace(true);
         // Ticks start elections and heartbeats. The only voter needs neither, and twenty ticks a second of nine
         // groups cost more than a percent of a core.

@@ -131,6 +131,18 @@ impl Group {
         leads.map(drop).map_err(|_| self.refuse(format!("replica {replica} did not take over in time")))
     }
 
+    /// Gives this replica's node the name that it has now, where the membership has another: a node that was alone, and
+    /// is the first of a cluster. While nobody else votes or hears of it, nothing can be split by that.
+    pub(crate) async fn name_own_node(&self) -> Result<(), StoreError> {
+        let own = self.network().node();
+        let members = self.members();
+        if members.len() != 1 || members.get(&self.replica_id()).is_none_or(|member| member.node == own) {
+            return Ok(());
+        }
+        let named = BTreeMap::from([(self.replica_id(), Member { node: own.to_owned() })]);
+        self.changed(self.raft.change_membership(ChangeMembers::SetNodes(named), false)).await
+    }
+
     /// Refuses when this replica does not lead, as far as it knows.
     pub(crate) fn check_leads(&self) -> Result<(), StoreError> {
         if self.raft.is_leader() { Ok(()) } else { Err(self.who_leads()) }

@@ -37,6 +37,8 @@ enum Kind {
     Store(u16),
     /// A gateway with this name.
     Gateway(String),
+    /// Store and gateway, a node of this name at a site of the same; other nodes reach it at this port.
+    Member(String, u16),
 }
 
 /// How to start one.
@@ -102,9 +104,45 @@ impl Server {
         Ok(server)
     }
 
+    /// Founds a cluster with a node that is store and gateway, with a domain and these accounts.
+    pub fn found(name: &str, accounts: &[&str]) -> anyhow::Result<Self> {
+        let mut server = Self::member(name, Options::default())?;
+        server.cli(&["found"], "")?;
+        server.restart()?;
+        server.cli(&["domain", "add", DOMAIN], "")?;
+        accounts.iter().try_for_each(|account| server.add_account(account))?;
+        Ok(server)
+    }
+
+    /// Makes this server, which was alone, the first node of a cluster.
+    pub fn found_on(&mut self, name: &str) -> anyhow::Result<()> {
+        self.terminate()?;
+        self.kind = Kind::Member(name.to_owned(), free_port());
+        self.write_config()?;
+        self.cli(&["found"], "")?;
+        self.restart()
+    }
+
+    /// A node that is store and gateway, with a file and nothing else yet.
+    pub fn member(name: &str, options: Options) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("securanet-member-").tempdir()?;
+        make_certificate(folder.path())?;
+        let kind = Kind::Member(name.to_owned(), free_port());
+        let server = Self { folder, child: None, extra: options.config, wrapper: options.wrapper, kind };
+        server.write_config()?;
+        Ok(server)
+    }
+
+    /// Lets a node into this server's cluster and starts it.
+    pub fn let_in(&self, node: &mut Self) -> anyhow::Result<()> {
+        let token = self.cli(&["node", "token"], "")?;
+        node.cli(&["join", "--token", token.trim()], "")?;
+        node.restart()
+    }
+
     /// Starts a gateway of this store.
     pub fn start_gateway(&self, name: &str, options: Options) -> anyhow::Result<Self> {
-        ensure!(matches!(self.kind, Kind::Store(_)), "only a store has gateways");
+        ensure!(matches!(self.kind, Kind::Store(_) | Kind::Member(..)), "only a store has gateways");
         let folder = tempfile::Builder::new().prefix("securanet-gateway-").tempdir()?;
         make_certificate(folder.path())?;
         let kind = Kind::Gateway(name.to_owned());
@@ -139,6 +177,10 @@ impl Server {
             Kind::Store(port) => (
                 "data_directory = \"data\"\nroles = [\"store\"]\n",
                 format!("[cluster]\nnode = \"store-1\"\naddress = \"127.0.0.1:{port}\"\n"),
+            ),
+            Kind::Member(name, port) => (
+                "data_directory = \"data\"\n",
+                format!("[cluster]\nnode = \"{name}\"\nsite = \"{name}\"\naddress = \"127.0.0.1:{port}\"\n"),
             ),
             Kind::Gateway(name) => {
                 ("roles = [\"gateway\"]\n", format!("[cluster]\nnode = \"{name}\"\ndirectory = \"cluster\"\n"))

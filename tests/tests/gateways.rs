@@ -199,7 +199,11 @@ fn a_node_of_another_cluster_gets_nowhere_and_both_sides_say_why() {
     let mut gateway = ours.start_gateway("gateway-1", not_delivering()).unwrap();
     Dialogue::imap(gateway.address("imap"), "ann").unwrap();
     // The other cluster's certificate under this one's name.
-    theirs.make_node_certificate("gateway-1", gateway.folder()).unwrap();
+    let stranger = theirs.start_gateway("gateway-1", not_delivering()).unwrap();
+    for file in ["certificate.pem", "key.pem", "authority.pem"] {
+        let place = |of: &Server| of.folder().join("cluster").join(file);
+        std::fs::copy(place(&stranger), place(&gateway)).unwrap();
+    }
     gateway.restart().unwrap();
     wait_until("the gateway says why", || gateway.log().contains("it does not belong here"));
     wait_until("the store says why", || ours.log().contains("a peer was refused"));

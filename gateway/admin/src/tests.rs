@@ -267,7 +267,7 @@ impl Node for FakeNode {
         "securanet_up 1\n".to_owned()
     }
 
-    fn votes_of(&self, replica: ReplicaId) -> Vec<u32> {
+    fn votes_of(&self, replica: securanet_gateway::model::ReplicaId) -> Vec<u32> {
         if replica.get() == 2 { vec![1, 3] } else { Vec::new() }
     }
 

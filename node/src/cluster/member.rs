@@ -34,7 +34,7 @@ use super::{
     join::{self, Files},
     known::{Known, LinkPeers},
     membership::Member,
-    renewal,
+    placer, renewal,
     service::{Opened, Registrar},
 };
 use crate::{backend::watch_credentials, config::Config, front, roles, store_service::StoreService};
@@ -136,6 +136,7 @@ impl Place {
             tokio::select! {
                 () = shutdown.draining() => {}
                 () = place.keep_in_touch(&groups) => {}
+                () = placer::place(groups.clone()) => {}
             }
         });
     }

@@ -9,5 +9,6 @@ pub(crate) mod join;
 pub(crate) mod known;
 pub(crate) mod member;
 pub(crate) mod membership;
+mod placer;
 pub(crate) mod renewal;
 pub(crate) mod service;

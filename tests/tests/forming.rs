@@ -1,0 +1,162 @@
+//! Forming a cluster as an operator does it: founded, joined, drained, a disk lost, and what is refused on the way.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    fs,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use securanet_tests::{
+    dialogue::Dialogue,
+    server::{Options, Server},
+};
+
+/// Longer than anything here takes on a machine that compiles beside it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "not in time: {what}");
+        sleep(Duration::from_millis(100));
+    }
+}
+
+/// The groups in which a node votes, as another one sees it: what `node remove` is refused for.
+fn has_votes(asked: &Server, node: &str) -> bool {
+    let output = asked.try_cli(&["node", "remove", node], "").unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() || said.contains("still has votes"), "{said}");
+    !output.status.success()
+}
+
+fn deliver(server: &Server, id: &str) {
+    let mut smtp = Dialogue::smtp(server.address("smtp"), "EHLO").unwrap();
+    // Some lines more for each third, so that a part of it becomes a blob.
+    let lines = if id.ends_with('3') { 700 } else { 2 };
+    let text = "a line to be found again\r\n".repeat(lines);
+    let message = format!("From: s@remote.example\r\nMessage-ID: <{id}>\r\nSubject: {id}\r\n\r\n{text}");
+    let reply = smtp.deliver("s@remote.example", &["ann"], &message).unwrap();
+    assert!(reply.starts_with("250"), "{reply}");
+}
+
+/// The subjects in ann's inbox.
+fn subjects(server: &Server) -> Vec<String> {
+    let mut imap = Dialogue::imap(server.address("imap"), "ann").unwrap();
+    imap.imap_ok("SELECT INBOX").unwrap();
+    let lines = imap.imap_ok("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (SUBJECT)])").unwrap();
+    let subjects = lines.iter().filter_map(|line| line.strip_prefix("Subject: "));
+    subjects.map(|subject| subject.trim().to_owned()).collect()
+}
+
+fn refused(node: &Server, words: &[&str]) -> String {
+    let output = node.try_cli(words, "").unwrap();
+    assert!(!output.status.success(), "{words:?} was not refused");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_cluster_is_formed_and_its_nodes_come_and_go() {
+    let mut a = Server::found("a", &["ann"]).unwrap();
+    deliver(&a, "m-1");
+    let (mut b, mut c) =
+        (Server::member("b", Options::default()).unwrap(), Server::member("c", Options::default()).unwrap());
+    assert!(b.restart().unwrap_err().to_string().contains("securanet join"), "it neither founded nor joined");
+    a.let_in(&mut b).unwrap();
+    // The second one lets the third in.
+    b.let_in(&mut c).unwrap();
+    for (at, server) in [&a, &b, &c].into_iter().enumerate() {
+        deliver(server, &format!("m-{}", at + 2));
+    }
+    for server in [&a, &b, &c] {
+        assert_eq!(subjects(server), ["m-1", "m-2", "m-3", "m-4"]);
+    }
+    wait_until("all three vote", || {
+        has_votes(&a, "b") && has_votes(&a, "c") && a.cli(&["status"], "").unwrap().contains(" 0 ")
+    });
+
+    // Any of them may be lost.
+    a.kill();
+    deliver(&b, "m-5");
+    deliver(&c, "m-6");
+    a.restart().unwrap();
+    wait_until("it has caught up", || subjects(&a).len() == 6);
+
+    // One loses its disk and comes back under its name.
+    b.kill();
+    fs::remove_dir_all(b.folder().join("data")).unwrap();
+    deliver(&a, "m-7");
+    let token = a.cli(&["node", "replace", "b"], "").unwrap();
+    let without = a.cli(&["node", "token"], "").unwrap();
+    assert!(refused(&b, &["join", "--token", without.trim()]).contains("there is a node b already"));
+    b.cli(&["join", "--token", token.trim()], "").unwrap();
+    b.restart().unwrap();
+    wait_until("it has everything again", || {
+        Dialogue::imap(b.address("imap"), "ann").is_ok() && subjects(&b).len() == 7
+    });
+    wait_until("it votes again", || has_votes(&a, "b"));
+
+    // One is taken out: first its work, then itself.
+    assert!(refused(&a, &["node", "remove", "c"]).contains("node drain c"));
+    a.cli(&["node", "drain", "c"], "").unwrap();
+    wait_until("it has no votes", || !has_votes(&a, "c"));
+    assert!(a.cli(&["node", "list"], "").unwrap().contains("removed"));
+    wait_until("it knows", || c.log().contains("was removed from the cluster"));
+    c.restart().ok();
+    wait_until("it is let in no more", || {
+        [&a, &b].iter().any(|server| server.log().contains("node c was removed from the cluster"))
+    });
+    deliver(&b, "m-8");
+    assert_eq!(subjects(&a).len(), 8);
+}
+
+#[test]
+fn who_may_not_come_in_is_told_why() {
+    let a = Server::found("a", &["ann"]).unwrap();
+    let token = a.cli(&["node", "token"], "").unwrap();
+    let mut b = Server::member("b", Options::default()).unwrap();
+    assert!(refused(&b, &["join", "--token", "x"]).contains("begins with securanet-join-1"));
+    let cut = &token.trim()[..60];
+    assert!(refused(&b, &["join", "--token", cut]).contains("not complete"));
+    b.cli(&["join", "--token", token.trim()], "").unwrap();
+    assert!(refused(&b, &["join", "--token", token.trim()]).contains("is of node b of a cluster already"));
+    assert!(refused(&b, &["found"]).contains("nothing was changed"));
+    b.restart().unwrap();
+    let c = Server::member("c", Options::default()).unwrap();
+    assert!(refused(&c, &["join", "--token", token.trim()]).contains("used already"));
+    // Of another cluster at the same address.
+    let other = Server::found("z", &["ann"]).unwrap();
+    let foreign = other.cli(&["node", "token"], "").unwrap();
+    let (secrets, _) = foreign.trim().rsplit_once(".127").unwrap();
+    let (_, here) = token.trim().rsplit_once(".127").unwrap();
+    assert!(refused(&c, &["join", "--token", &format!("{secrets}.127{here}")]).contains("made by another cluster"));
+    // A node that has mail of its own.
+    let mut alone = Server::start(&["bob"]).unwrap();
+    alone.terminate().unwrap();
+    let data = c.folder().join("data");
+    fs::rename(alone.folder().join("data"), &data).unwrap();
+    let token = a.cli(&["node", "token"], "").unwrap();
+    assert!(refused(&c, &["join", "--token", token.trim()]).contains("holds the mail of a node alone"));
+}
+
+#[test]
+fn a_node_alone_becomes_the_first_of_a_cluster_with_all_its_mail() {
+    let mut a = Server::start(&["ann"]).unwrap();
+    deliver(&a, "m-1");
+    deliver(&a, "m-3");
+    a.found_on("a").unwrap();
+    assert_eq!(subjects(&a), ["m-1", "m-3"]);
+    let (mut b, mut c) =
+        (Server::member("b", Options::default()).unwrap(), Server::member("c", Options::default()).unwrap());
+    a.let_in(&mut b).unwrap();
+    a.let_in(&mut c).unwrap();
+    wait_until("all have votes", || has_votes(&a, "b") && has_votes(&a, "c"));
+    a.kill();
+    deliver(&b, "m-4");
+    assert_eq!(subjects(&c), ["m-1", "m-3", "m-4"]);
+    let mut imap = Dialogue::imap(c.address("imap"), "ann").unwrap();
+    imap.imap_ok("SELECT INBOX").unwrap();
+    let large = String::from_utf8(imap.fetch_message(2).unwrap()).unwrap();
+    assert_eq!(large.matches("a line to be found again").count(), 700, "its blob is here too");
+}

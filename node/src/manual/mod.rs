@@ -59,4 +59,6 @@ pub mod adr {
     pub mod adr_0020_gateways_reach_stores_by_grpc {}
     #[doc = include_str!("adr/0021-one-stream-to-each-node.md")]
     pub mod adr_0021_one_stream_to_each_node {}
+    #[doc = include_str!("adr/0022-any-replica-and-one-step.md")]
+    pub mod adr_0022_any_replica_and_one_step {}
 }

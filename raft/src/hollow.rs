@@ -52,7 +52,9 @@ async fn fill(group: &Arc<Group>) -> Result<u64, String> {
         let page = named(group, after).await?;
         let missing = group.gate.hold(page.clone()).await?;
         for blob in missing {
-            get(group, blob).await?;
+            // The leader is asked first.
+            let got = group.gate.fetch(&group.other_nodes(), blob, Urgency::Bulk).await;
+            got.map_err(|why| format!("blob {blob}: {why}"))?;
             fetched += 1;
         }
         after = page.last().copied();
@@ -79,16 +81,4 @@ async fn named(group: &Arc<Group>, after: Option<BlobId>) -> Result<Vec<BlobId>,
         Answer::WrongGroup => Ok(Vec::new()),
         other => Err(format!("the engine answered out of turn: {other:?}")),
     }
-}
-
-/// Gets a blob from whichever member has it, the leader first.
-async fn get(group: &Arc<Group>, blob: BlobId) -> Result<(), String> {
-    let mut why = "no other member is known".to_owned();
-    for node in group.other_nodes() {
-        match group.gate.fetch(&node, blob, Urgency::Bulk).await {
-            Ok(()) => return Ok(()),
-            Err(error) => why = error,
-        }
-    }
-    Err(why)
 }

@@ -213,6 +213,12 @@ impl Group {
         others.into_iter().map(|(_, member)| member.node).collect()
     }
 
+    /// Who may have a blob: `first`, then the others.
+    pub(crate) fn holders(&self, first: Option<&str>) -> Vec<String> {
+        let others = self.other_nodes().into_iter().filter(|node| Some(node.as_str()) != first);
+        first.map(str::to_owned).into_iter().chain(others).collect()
+    }
+
     /// Whether a replica has nearly all entries.
     fn check_near(&self, replica: ReplicaId) -> Result<(), StoreError> {
         let metrics = self.raft.metrics();

@@ -10,7 +10,7 @@ use securanet_model::{Answer, BlobId, Execute, GroupId, Query, StoreError, Token
 
 use crate::{
     batch::Outcome,
-    gate::{Gate, Urgency},
+    gate::{Gate, NotHad, Urgency},
     group::Group,
     network::Network,
     settings::Clock,
@@ -64,12 +64,15 @@ impl Router {
         if missing.is_empty() {
             return Ok(());
         }
-        let mut holders: Vec<String> = from.map(str::to_owned).into_iter().collect();
-        holders.extend(group.other_nodes());
+        let holders = group.holders(from);
         for blob in missing {
-            self.get_blob(&holders, blob).await.map_err(|why| {
-                tracing::warn!(%blob, request = %request.request, why, "a request names a blob that is not here");
-                StoreError::NotFound
+            self.gate.fetch(&holders, blob, Urgency::Commit).await.map_err(|why| {
+                tracing::warn!(%blob, request = %request.request, %why, "a request names a blob that is not here");
+                match why {
+                    NotHad::Nowhere => StoreError::NotFound,
+                    // Somebody may have it: it is worth another try.
+                    why => StoreError::Unavailable(format!("blob {blob}: {why}")),
+                }
             })?;
         }
         self.gate.sync().await.map_err(StoreError::Unavailable)
@@ -87,18 +90,6 @@ impl Router {
         // It may write, and then wait for a disk.
         let held = tokio::task::spawn_blocking(move || hold_all(&blobs, &named, now)).await;
         held.map_err(|error| StoreError::Internal(format!("holding blobs was cancelled: {error}")))?
-    }
-
-    /// Gets a blob from the first of these nodes that has it.
-    async fn get_blob(&self, holders: &[String], blob: BlobId) -> Result<(), String> {
-        let mut why = "there is no other node".to_owned();
-        for node in holders {
-            match self.gate.fetch(node, blob, Urgency::Commit).await {
-                Ok(()) => return Ok(()),
-                Err(error) => why = error,
-            }
-        }
-        Err(why)
     }
 
     /// Whether this node leads a group, as far as it knows.

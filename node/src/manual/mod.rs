@@ -59,6 +59,8 @@ pub mod adr {
     pub mod adr_0020_gateways_reach_stores_by_grpc {}
     #[doc = include_str!("adr/0021-one-stream-to-each-node.md")]
     pub mod adr_0021_one_stream_to_each_node {}
-    #[doc = include_str!("adr/0022-how-a-node-comes-in.md")]
-    pub mod adr_0022_how_a_node_comes_in {}
+    #[doc = include_str!("adr/0022-any-replica-and-one-step.md")]
+    pub mod adr_0022_any_replica_and_one_step {}
+    #[doc = include_str!("adr/0023-how-a-node-comes-in.md")]
+    pub mod adr_0023_how_a_node_comes_in {}
 }

@@ -1,4 +1,7 @@
 //! Giving blobs to other nodes.
+//!
+//! The blob store checks what it reads against the checksums of the stored bytes; from there to the receiver's disk a
+//! checksum over the whole goes along.
 
 use std::sync::Arc;
 
@@ -26,8 +29,8 @@ pub(super) fn give(
     // When nobody takes it any more, nothing is left to do.
     let send = |frame| frames.blocking_send(Ok(proto::BlobFrame { frame: Some(frame) })).is_ok();
     let failed = |error: &BlobError| {
-        tracing::error!(%blob, %error, "a blob that another node asks for cannot be read");
-        let _ = frames.blocking_send(Err(Status::data_loss(error.to_string())));
+        tracing::error!(%blob, %error, "a blob that another node asks for cannot be read here");
+        send(Frame::Damaged(error.to_string()));
     };
     let mut open = match store.open(blob) {
         Ok(open) => open,
@@ -41,11 +44,12 @@ pub(super) fn give(
     if !send(Frame::SizeBytes(size_bytes)) {
         return;
     }
-    let mut at = 0;
+    let (mut at, mut checksum) = (0, checksum(blob));
     while at < size_bytes {
         let end = size_bytes.min(at + BLOB_FRAME_BYTES_MAX as u64);
         match open.read(at..end) {
             Ok(bytes) => {
+                checksum.update(&bytes);
                 if !send(Frame::Bytes(bytes.into())) {
                     return;
                 }
@@ -54,4 +58,13 @@ pub(super) fn give(
         }
         at = end;
     }
+    send(Frame::Checksum(checksum.finalize()));
+}
+
+/// The checksum of a blob on its way, of whose content nothing has come yet.
+pub(crate) fn checksum(blob: BlobId) -> crc32fast::Hasher {
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&blob.tenant.get().to_be_bytes());
+    checksum.update(&blob.hash);
+    checksum
 }

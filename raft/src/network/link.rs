@@ -17,7 +17,7 @@ use securanet_wire::replication::{
 };
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{HEARTBEAT_GATHER, Network, Owned, PeerClass};
+use super::{Client, HEARTBEAT_GATHER, Network, Owned, PeerClass};
 
 /// Appends that wait for the stream.
 const OUTGOING_MAX: usize = 256;
@@ -103,26 +103,42 @@ impl Link {
         if let Some(connection) = standing.as_ref().filter(|connection| !connection.sessions.has_ended()) {
             return Ok(connection.clone());
         }
-        let client = self.network.client(&self.node, self.class)?;
+        let unknown = |why: &String| {
+            if self.class == PeerClass::Votes {
+                self.network.reach().lost(&self.node, why);
+            }
+        };
+        let client = self.network.client(&self.node, self.class).inspect_err(unknown)?;
         let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
         let sessions = Arc::<Sessions>::default();
         let gather = if self.class == PeerClass::Votes { HEARTBEAT_GATHER } else { Duration::ZERO };
         let frames = frames(queue, self.network.node().to_owned(), gather);
         let class = self.class;
-        let task = run(client, class, frames, sessions.clone());
-        let connection = Arc::new(Connection { outgoing, sessions, _task: Owned(tokio::spawn(task)) });
+        let (theirs, reach, node) = (sessions.clone(), self.network.reach().clone(), self.node.clone());
+        let task = tokio::spawn(async move {
+            let is_votes = class == PeerClass::Votes;
+            let heard = || is_votes && reach.heard(&node);
+            let why = run(client, class, frames, &theirs, heard).await;
+            // Heartbeats go on whatever happens to appends: who takes none is lost.
+            if is_votes {
+                reach.lost(&node, &why);
+            }
+            theirs.end(why);
+        });
+        let connection = Arc::new(Connection { outgoing, sessions, _task: Owned(task) });
         *standing = Some(connection.clone());
         Ok(connection)
     }
 }
 
-/// Makes the stream and hands its answers out, until it ends.
+/// Makes the stream and hands its answers out, until it ends; why it has.
 async fn run(
-    mut client: proto::replication_client::ReplicationClient<tonic::transport::Channel>,
+    mut client: Client,
     class: PeerClass,
     frames: impl Stream<Item = proto::AppendFrame> + Send + 'static,
-    sessions: Arc<Sessions>,
-) {
+    sessions: &Sessions,
+    heard: impl Fn() -> bool,
+) -> String {
     let begun = timeout(BEGIN_PATIENCE, async {
         match class {
             PeerClass::Votes => client.heartbeat(frames).await,
@@ -131,20 +147,20 @@ async fn run(
     });
     let mut replies = match begun.await {
         Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) => return sessions.end(status.to_string()),
-        Err(_) => return sessions.end(format!("no connection within {BEGIN_PATIENCE:?}")),
+        Ok(Err(status)) => return status.to_string(),
+        Err(_) => return format!("no connection within {BEGIN_PATIENCE:?}"),
     };
-    let why = loop {
+    loop {
         match replies.message().await {
             Ok(Some(frame)) => match replies_from_wire(frame) {
                 Ok(replies) => replies.into_iter().for_each(|reply| sessions.answer(reply)),
-                Err(error) => break error.to_string(),
+                Err(error) => return error.to_string(),
             },
-            Ok(None) => break "the other node has ended the stream".to_owned(),
-            Err(status) => break status.to_string(),
+            Ok(None) => return "the other node has ended the stream".to_owned(),
+            Err(status) => return status.to_string(),
         }
-    };
-    sessions.end(why);
+        heard();
+    }
 }
 
 /// What waits, as frames: when there is something, whatever else comes within `gather` goes with it.

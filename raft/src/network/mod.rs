@@ -19,6 +19,7 @@ mod link;
 mod pace;
 mod peer;
 mod pipeline;
+mod reach;
 mod receive;
 mod service;
 mod snapshot;
@@ -40,9 +41,9 @@ use securanet_wire::{
 use tokio::{task::JoinHandle, time::timeout};
 use tonic::transport::Channel;
 
-use self::link::Link;
 pub use self::service::ReplicationService;
-pub(crate) use self::{pace::Pace, peer::Peer, snapshot_in::Arrivals};
+pub(crate) use self::{blobs::checksum, pace::Pace, peer::Peer, snapshot_in::Arrivals};
+use self::{link::Link, reach::Reach};
 use crate::{
     members::MemberState,
     state::Replica,
@@ -98,17 +99,23 @@ struct Shared {
     peers: Arc<dyn Peers>,
     /// As many as there are nodes that this one leads a group with, twice.
     links: Mutex<HashMap<(String, PeerClass), Arc<Link>>>,
+    reach: Reach,
     pace: Pace,
 }
 
 impl Network {
     pub(crate) fn new(node: &str, peers: Arc<dyn Peers>, pace: Pace) -> Self {
-        Self(Arc::new(Shared { node: node.to_owned(), peers, links: Mutex::default(), pace }))
+        Self(Arc::new(Shared { node: node.to_owned(), peers, links: Mutex::default(), reach: Reach::default(), pace }))
     }
 
     /// This node's name.
     pub(crate) fn node(&self) -> &str {
         &self.0.node
+    }
+
+    /// Which nodes are lost.
+    fn reach(&self) -> &Reach {
+        &self.0.reach
     }
 
     /// What bulk traffic keeps to.
@@ -138,6 +145,7 @@ impl Network {
     pub(crate) async fn member_state(&self, node: &str, group: GroupId, target: u64) -> Result<MemberState, String> {
         let mut client = self.client(node, PeerClass::Votes)?;
         let reply = client.state(self.ask(group, target)).await.map_err(|status| status.to_string())?;
+        self.0.reach.heard(node);
         let state = state_outcome_from_wire(reply.into_inner()).map_err(|error| error.to_string())??;
         Ok(MemberState { hollow: state.hollow })
     }
@@ -147,6 +155,7 @@ impl Network {
         let failed = |why: &dyn std::fmt::Display| format!("node {node:?}: {why}");
         let mut client = self.client(node, PeerClass::Votes)?;
         let reply = client.read_index(self.ask(group, target)).await.map_err(|status| failed(&status))?;
+        self.0.reach.heard(node);
         let index = read_index_from_wire(reply.into_inner()).map_err(|error| failed(&error))?;
         index.map_err(|why| failed(&why))
     }

@@ -258,7 +258,8 @@ async fn pass(
     blobs.sort_unstable();
     blobs.dedup();
     let named = blobs.len() as u64;
-    let mut pass = pin!(group.gate.pass(from, group.id(), blobs));
+    let holders = group.holders(Some(from));
+    let mut pass = pin!(group.gate.pass(&holders, group.id(), blobs));
     let mut sign = interval_at(Instant::now() + SIGN_OF_LIFE, SIGN_OF_LIFE);
     loop {
         tokio::select! {

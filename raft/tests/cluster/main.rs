@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is the failure")]
 
 mod anywhere;
+mod damage;
 mod fan_out;
 mod gate;
 mod links;
@@ -13,3 +14,4 @@ mod replication;
 mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
+mod traffic;

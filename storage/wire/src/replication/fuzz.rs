@@ -151,6 +151,8 @@ mod tests {
             blob_request_to_wire("node-1", BlobId { tenant: TenantId::new(1), hash: [9; 32] }).encode_to_vec(),
             proto::BlobFrame { frame: Some(proto::blob_frame::Frame::Bytes(Bytes::from_static(b"abc"))) }
                 .encode_to_vec(),
+            proto::BlobFrame { frame: Some(proto::blob_frame::Frame::Checksum(7)) }.encode_to_vec(),
+            proto::BlobFrame { frame: Some(proto::blob_frame::Frame::Damaged("bad".to_owned())) }.encode_to_vec(),
         ]
     }
 

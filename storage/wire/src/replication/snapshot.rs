@@ -64,6 +64,10 @@ pub enum BlobStep {
     Bytes(Bytes),
     /// It is not there.
     Missing,
+    /// What blob and content must have; the last frame.
+    Checksum(u32),
+    /// It is there, and damaged.
+    Damaged(String),
 }
 
 /// The beginning of a snapshot's stream as it travels.
@@ -168,5 +172,7 @@ pub fn blob_step_from_wire(frame: proto::BlobFrame) -> Result<BlobStep, WireErro
         Frame::Bytes(bytes) if bytes.len() > BLOB_FRAME_BYTES_MAX => Err(WireError::Field("bytes")),
         Frame::Bytes(bytes) => Ok(BlobStep::Bytes(bytes)),
         Frame::Missing(proto::Missing {}) => Ok(BlobStep::Missing),
+        Frame::Checksum(checksum) => Ok(BlobStep::Checksum(checksum)),
+        Frame::Damaged(why) => Ok(BlobStep::Damaged(reason(why))),
     }
 }

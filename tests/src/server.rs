@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -353,9 +354,11 @@ impl Drop for Server {
 /// A port that nobody has, out of the range that connections going out get: who tries to reach a server that is gone must
 /// not be given its port.
 fn free_port() -> u16 {
+    // Not the same for two that are not bound yet.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let from = 20_000 + u16::try_from(std::process::id() % 10_000).expect("below 10,000");
-    let free = (from..=u16::MAX).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    free.expect("a free port")
+    let mut ports = std::iter::repeat_with(|| from + NEXT.fetch_add(1, Ordering::Relaxed)).take(1000);
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// An address of the test domain.

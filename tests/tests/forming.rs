@@ -45,9 +45,14 @@ fn deliver(server: &Server, id: &str) {
 fn subjects(server: &Server) -> Vec<String> {
     let mut imap = Dialogue::imap(server.address("imap"), "ann").unwrap();
     imap.imap_ok("SELECT INBOX").unwrap();
-    let lines = imap.imap_ok("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (SUBJECT)])").unwrap();
-    let subjects = lines.iter().filter_map(|line| line.strip_prefix("Subject: "));
-    subjects.map(|subject| subject.trim().to_owned()).collect()
+    let found = imap.imap_ok("UID SEARCH ALL").unwrap();
+    let uids = found.iter().filter_map(|line| line.strip_prefix("* SEARCH")).flat_map(str::split_whitespace);
+    let uids: Vec<u32> = uids.map(|uid| uid.parse().unwrap()).collect();
+    let subject = |uid: &u32| {
+        let text = String::from_utf8(imap.fetch_message(*uid).unwrap()).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap().to_owned()
+    };
+    uids.iter().map(subject).collect()
 }
 
 fn refused(node: &Server, words: &[&str]) -> String {
@@ -135,6 +140,7 @@ fn who_may_not_come_in_is_told_why() {
     let mut alone = Server::start(&["bob"]).unwrap();
     alone.terminate().unwrap();
     let data = c.folder().join("data");
+    fs::remove_dir_all(&data).unwrap();
     fs::rename(alone.folder().join("data"), &data).unwrap();
     let token = a.cli(&["node", "token"], "").unwrap();
     assert!(refused(&c, &["join", "--token", token.trim()]).contains("holds the mail of a node alone"));

@@ -19,7 +19,7 @@ use securanet_gateway::{
     link::{self, Bounds, ClusterId, Credentials, Identity, Link, PeerInfo, Served},
     model::{
         Answer, Epoch, GroupId, Query, StoreError, Token,
-        directory::{Cluster, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryReply},
+        directory::{Cluster, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryRefusal, DirectoryReply},
         nodes::{Authority, Node, NodeFacts, NodeState},
         request::Topic,
     },
@@ -180,11 +180,14 @@ impl Place {
     async fn facts(&self, groups: &Groups, shards: u32) -> anyhow::Result<Cluster> {
         let found = async {
             loop {
-                if let Ok(DirectoryAnswer::Cluster(Some(cluster))) = as_it_is(groups, DirectoryQuery::Cluster).await {
-                    return Ok(cluster);
-                }
-                if self.member.founder {
-                    make_facts(groups, shards).await?;
+                match as_it_is(groups, DirectoryQuery::Cluster).await {
+                    Ok(DirectoryAnswer::Cluster(Some(cluster))) => return cluster,
+                    Ok(_) if self.member.founder => match make_facts(groups, shards).await {
+                        Ok(()) => continue,
+                        Err(error) => tracing::warn!(%error, "the cluster is not made yet"),
+                    },
+                    // Nothing has come yet.
+                    Ok(_) | Err(_) => {}
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -197,7 +200,7 @@ impl Place {
             }
         };
         tokio::select! {
-            cluster = found => cluster,
+            cluster = found => Ok(cluster),
             () = told => bail!("nobody tells any more"),
         }
     }
@@ -271,7 +274,7 @@ pub(crate) async fn as_it_is(groups: &Groups, query: DirectoryQuery) -> Result<D
     }
 }
 
-/// Makes the cluster's secrets; whoever did before is first.
+/// Makes the cluster's secrets, unless they were made before: a replica that still replays does not know.
 pub(crate) async fn make_facts(groups: &Groups, shards: u32) -> anyhow::Result<()> {
     let mut secret = [0; 80];
     rand::fill(&mut secret).map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
@@ -282,7 +285,11 @@ pub(crate) async fn make_facts(groups: &Groups, shards: u32) -> anyhow::Result<(
         login_key: part(48),
         shards,
     };
-    change(groups, initialise).await.context("the cluster's facts")
+    match front::commit(groups, initialise).await.context("the cluster's facts")? {
+        DirectoryReply::Refused(DirectoryRefusal::AlreadyInitialised) => Ok(()),
+        DirectoryReply::Refused(refusal) => bail!("the directory refuses the cluster's facts: {refusal}"),
+        _ => Ok(()),
+    }
 }
 
 /// The cluster's authority; made when there is none.

@@ -319,7 +319,7 @@ fn voters(sites: &[usize]) -> (usize, usize) {
     let stores: usize = sites.iter().sum();
     if sites.len() < 3 {
         let most = stores.min(VOTERS_MAX);
-        let count = if most > 2 && most % 2 == 0 { most - 1 } else { most };
+        let count = if most > 2 && most.is_multiple_of(2) { most - 1 } else { most };
         return (count, count);
     }
     // The most, of an odd number, that leaves each site without a majority.

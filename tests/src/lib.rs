@@ -7,6 +7,7 @@
 pub mod dialogue;
 pub mod imap;
 pub mod ledger;
+pub mod marks;
 pub mod power;
 pub mod random;
 pub mod release;

@@ -13,4 +13,5 @@ pub mod random;
 pub mod release;
 pub mod rude;
 pub mod server;
+pub mod wall;
 pub mod world;

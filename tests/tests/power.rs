@@ -2,12 +2,14 @@
 //!
 //! The data directory lies on a disk that forgets what was not durable (`securanet_tests::power`). Each round loads the
 //! server, cuts the power at a random moment or at a random change on disk, and starts it on what is left; sometimes it goes
-//! once more while it starts. `SECURANET_POWER_CUTS` sets how often (default 6), `SECURANET_POWER_SEED` which history.
+//! once more while it starts. `SECURANET_POWER_CUTS` sets how often (default 6), `SECURANET_POWER_LOAD_MILLIS` how long a
+//! round may last, `SECURANET_POWER_SEED` which history.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
+    process::Command,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -37,6 +39,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn number_from(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// How long a round's load lasts at most; beyond 30 s the state is flushed and the log purged while it runs.
+fn load_millis() -> usize {
+    usize::try_from(number_from("SECURANET_POWER_LOAD_MILLIS").unwrap_or(900)).unwrap()
 }
 
 fn seed() -> u64 {
@@ -93,6 +100,28 @@ impl Machine {
         thread::sleep(Duration::from_millis(self.below(80)));
         self.server.kill();
         self.disk.restore().unwrap();
+    }
+
+    /// Lets the load run for a while. Then the power goes: at once, or at one of the next changes, or while it shuts down.
+    fn run_until_cut(&mut self) {
+        let end = Instant::now() + Duration::from_millis(100 + self.below(load_millis()));
+        let how = self.below(3);
+        if how == 1 {
+            self.arm(1000);
+        }
+        while self.disk.lost().is_none() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if how == 2 {
+            self.arm(100);
+            let process = self.server.process_id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+            while self.disk.lost().is_none() && self.server.is_running() {
+                assert!(end.elapsed() < PATIENCE, "neither ended nor cut:\n{}", self.server.log());
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.cut();
     }
 
     /// Starts it and cuts the power at one of this many changes, or when it is ready.
@@ -314,17 +343,7 @@ fn p1_p2_p3_what_was_acknowledged_survives_power_cuts() {
             dan.imap_ok(&format!("CREATE {WORK}")).unwrap();
             let known = Known::default();
             for _ in 0..rounds {
-                known.load(&mut machine, |machine| {
-                    let moment = Duration::from_millis(100 + machine.below(900));
-                    if machine.below(2) == 0 {
-                        machine.arm(1000);
-                    }
-                    let start = Instant::now();
-                    while machine.disk.lost().is_none() && start.elapsed() < moment {
-                        thread::sleep(Duration::from_millis(1));
-                    }
-                    machine.cut();
-                });
+                known.load(&mut machine, Machine::run_until_cut);
                 while machine.below(3) == 0 {
                     machine.cut_while_starting(400);
                 }

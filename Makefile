@@ -20,7 +20,7 @@ DEMO_DIR ?= $(HOME)/.local/share/securanet-demo
 
 BUILD_PACKAGES := gcc g++ make libclang1-14 libclang-common-14-dev
 TEST_PACKAGES := curl swaks libnet-ssleay-perl isync fetchmail mutt strace python3 libpython3.11-testsuite openssl procps \
-	util-linux bsdutils iproute2
+	util-linux bsdutils iproute2 libfaketime
 
 .PHONY: help demo test bench bench-sending format-check lint docs build build-deps test-deps
 

@@ -1,6 +1,6 @@
 //! The store of this process: its disks, its groups, and what looks after them.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use securanet_blob::{
@@ -12,6 +12,7 @@ use securanet_gateway::{
     connection::Shutdown,
     model::directory::{Cluster, DirectoryAnswer, DirectoryQuery},
 };
+use securanet_kv::rocks::make_directory;
 use securanet_raft::{Groups, Settings, Stores};
 use tokio::{task::JoinSet, time::timeout};
 
@@ -51,7 +52,7 @@ impl LocalStore {
     /// Order: disks, groups (their logs replay), cluster facts, content, front.
     pub(crate) async fn open(config: &Config, shutdown: &Shutdown, tasks: &mut JoinSet<()>) -> anyhow::Result<Self> {
         let data = config.data_directory.as_deref().context("data_directory: a store needs one")?;
-        fs::create_dir_all(data).with_context(|| format!("data_directory {}", data.display()))?;
+        make_directory(data).with_context(|| format!("data_directory {}", data.display()))?;
         let DataDirectory { shards, member, .. } = DataDirectory::open(data, config)?;
         let disk =
             DiskWatch::new(data, config.store.disk_reserve_bytes).with_context(|| format!("{}", data.display()))?;

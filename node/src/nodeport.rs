@@ -10,6 +10,7 @@ use securanet_gateway::{
     model::{
         Answer, GroupId, Query, ReplicaId, UnixMillis,
         delivery::{QueueAnswer, QueueQuery},
+        limits::COMMIT_TIMEOUT_MILLIS,
         outbound::{OutboundAnswer, OutboundQuery},
         request::Totals,
     },
@@ -141,6 +142,13 @@ fn problems_of(status: &GroupStatus) -> Vec<String> {
         problems.push(format!("group {} has no leader: it takes no changes", status.group));
     } else if !status.replayed {
         problems.push(format!("group {} is still replaying its log", status.group));
+    }
+    if status.clock_ahead_millis >= COMMIT_TIMEOUT_MILLIS {
+        let behind = status.clock_ahead_millis / 1000;
+        problems.push(format!(
+            "group {} takes no changes: this node's clock is {behind} s behind what it was; set the clock",
+            status.group
+        ));
     }
     problems
 }

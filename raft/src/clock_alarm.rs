@@ -1,12 +1,13 @@
 //! Tells operators that this node's clock is behind that of its groups.
 //!
 //! A group's clock never goes back: it is the latest stamp of its entries. A node whose own clock was set back gives
-//! its requests deadlines that lie behind it, and they are refused. Nothing is wrong with the mail then, and nothing in
-//! the refusal names the cause: this does.
+//! its requests deadlines that lie behind it, once it is further behind than requests wait, and they are refused. Nothing is
+//! wrong with the mail then, and nothing in the refusal names the cause: this does.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use securanet_model::limits;
 
 use crate::GroupStatus;
 
@@ -15,31 +16,50 @@ const AHEAD_MILLIS_MIN: u64 = 1000;
 /// As long as it lasts, it is said again so often.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Says it, at most once a minute.
+/// How far behind the clock is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Behind {
+    /// Requests still end in time.
+    Little,
+    /// Further than requests wait: all writes are refused.
+    TooFar,
+}
+
+/// Says it, at most once a minute, and at once when it gets worse or better.
 #[derive(Default)]
 pub(crate) struct ClockAlarm {
-    told: Mutex<Option<Instant>>,
+    told: Mutex<Option<(Instant, Behind)>>,
 }
 
 impl ClockAlarm {
-    /// Looks at all groups; whether it said something.
-    pub(crate) fn look(&self, statuses: &[GroupStatus], now: Instant) -> bool {
+    /// Looks at all groups; what it said.
+    pub(crate) fn look(&self, statuses: &[GroupStatus], now: Instant) -> Option<Behind> {
         let worst = statuses.iter().max_by_key(|status| status.clock_ahead_millis);
         let Some(worst) = worst.filter(|worst| worst.clock_ahead_millis >= AHEAD_MILLIS_MIN) else {
             *self.told.lock() = None;
-            return false;
+            return None;
         };
+        let too_far = worst.clock_ahead_millis >= limits::COMMIT_TIMEOUT_MILLIS;
+        let behind = if too_far { Behind::TooFar } else { Behind::Little };
         let mut told = self.told.lock();
-        if told.is_some_and(|told| now.duration_since(told) < AGAIN) {
-            return false;
+        if told.is_some_and(|(at, told)| told == behind && now.duration_since(at) < AGAIN) {
+            return None;
         }
-        *told = Some(now);
-        tracing::error!(
-            group = %worst.group,
-            behind_seconds = worst.clock_ahead_millis / 1000,
-            "this node's clock is behind what it was: mail is refused for now (451) until it catches up; set the clock"
-        );
-        true
+        *told = Some((now, behind));
+        let (group, behind_seconds) = (worst.group, worst.clock_ahead_millis / 1000);
+        match behind {
+            Behind::TooFar => tracing::error!(
+                %group,
+                behind_seconds,
+                "this node's clock is behind what it was: mail is refused for now (451) until it catches up; set the clock"
+            ),
+            Behind::Little => tracing::warn!(
+                %group,
+                behind_seconds,
+                "this node's clock is behind what it was; mail goes on, but would be refused beyond 30 s"
+            ),
+        }
+        Some(behind)
     }
 }
 
@@ -78,11 +98,22 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_is_told_once_a_minute() {
         let (alarm, start) = (ClockAlarm::default(), Instant::now());
-        assert!(!alarm.look(&ahead(999), start), "the ordinary difference");
-        assert!(alarm.look(&ahead(60_000), start));
-        assert!(!alarm.look(&ahead(59_000), start + Duration::from_secs(1)));
-        assert!(alarm.look(&ahead(1000), start + Duration::from_secs(60)));
-        assert!(!alarm.look(&ahead(0), start + Duration::from_secs(61)));
-        assert!(alarm.look(&ahead(60_000), start + Duration::from_secs(62)), "set back again");
+        let look = |millis, seconds| alarm.look(&ahead(millis), start + Duration::from_secs(seconds));
+        assert_eq!(look(999, 0), None, "the ordinary difference");
+        assert_eq!(look(60_000, 0), Some(Behind::TooFar));
+        assert_eq!(look(59_000, 1), None);
+        assert_eq!(look(58_000, 60), Some(Behind::TooFar));
+        assert_eq!(look(0, 61), None);
+        assert_eq!(look(60_000, 62), Some(Behind::TooFar), "set back again");
+    }
+
+    #[test]
+    fn it_says_that_mail_is_refused_only_when_it_is_and_then_at_once() {
+        let (alarm, start) = (ClockAlarm::default(), Instant::now());
+        let look = |millis, seconds| alarm.look(&ahead(millis), start + Duration::from_secs(seconds));
+        assert_eq!(look(29_999, 0), Some(Behind::Little));
+        assert_eq!(look(30_000, 1), Some(Behind::TooFar));
+        assert_eq!(look(29_000, 2), Some(Behind::Little));
+        assert_eq!(look(1000, 3), None);
     }
 }

@@ -199,13 +199,22 @@ impl Group {
 
     /// How long a request waits for its commit.
     pub(crate) fn patience(&self, request: &Execute) -> Result<Duration, StoreError> {
-        let left_millis = request.deadline.millis_since((self.clock)());
+        let now = (self.clock)();
+        let left_millis = request.deadline.millis_since(now);
         if left_millis == 0 {
-            return Err(StoreError::Unavailable("the request's deadline has passed".to_owned()));
+            let late_seconds = now.millis_since(request.deadline) / 1000;
+            return Err(StoreError::Unavailable(format!(
+                "the request's deadline passed {late_seconds} s ago: it waited, or the clock of the node it comes from is \
+                 behind this node's"
+            )));
         }
         if left_millis > limits::REQUEST_DEADLINE_MILLIS_MAX {
-            let allowed = limits::REQUEST_DEADLINE_MILLIS_MAX;
-            return Err(StoreError::Internal(format!("a deadline {left_millis} ms away; {allowed} ms are allowed")));
+            return Err(StoreError::Internal(format!(
+                "the request's deadline is {} s away, {} s are allowed: the clock of the node it comes from is ahead of this \
+                 node's",
+                left_millis / 1000,
+                limits::REQUEST_DEADLINE_MILLIS_MAX / 1000
+            )));
         }
         Ok(Duration::from_millis(left_millis.min(limits::COMMIT_TIMEOUT_MILLIS)))
     }

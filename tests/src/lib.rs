@@ -7,8 +7,11 @@
 pub mod dialogue;
 pub mod imap;
 pub mod ledger;
+pub mod marks;
+pub mod power;
 pub mod random;
 pub mod release;
 pub mod rude;
 pub mod server;
+pub mod wall;
 pub mod world;

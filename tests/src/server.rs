@@ -27,6 +27,7 @@ pub struct Server {
     child: Option<Child>,
     extra: String,
     wrapper: Vec<String>,
+    data: Option<PathBuf>,
     kind: Kind,
 }
 
@@ -49,6 +50,8 @@ pub struct Options {
     pub config: String,
     /// A command that runs the server: strace for instance.
     pub wrapper: Vec<String>,
+    /// Where its data directory is, if not in its folder.
+    pub data: Option<PathBuf>,
 }
 
 /// The binary that the build put beside the tests.
@@ -78,30 +81,38 @@ impl Server {
 
     /// Starts a server with options.
     pub fn start_with(options: Options, accounts: &[&str]) -> anyhow::Result<Self> {
+        let mut server = Self::prepare(options)?;
+        server.restart()?;
+        server.add_accounts(accounts)?;
+        Ok(server)
+    }
+
+    /// One that is not started yet.
+    pub fn prepare(options: Options) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("securanet-").tempdir()?;
         make_certificate(folder.path())?;
-        let (extra, wrapper) = (options.config, options.wrapper);
-        let mut server = Self { folder, child: None, extra, wrapper, kind: Kind::Alone };
-        server.restart()?;
-        server.cli(&["domain", "add", DOMAIN], "")?;
-        for account in accounts {
-            server.add_account(account)?;
-        }
-        Ok(server)
+        Ok(Self::of(folder, Kind::Alone, options))
+    }
+
+    fn of(folder: TempDir, kind: Kind, options: Options) -> Self {
+        let Options { config: extra, wrapper, data } = options;
+        Self { folder, child: None, extra, wrapper, data, kind }
+    }
+
+    /// Adds the domain and these accounts.
+    pub fn add_accounts(&self, accounts: &[&str]) -> anyhow::Result<()> {
+        self.cli(&["domain", "add", DOMAIN], "")?;
+        accounts.iter().try_for_each(|account| self.add_account(account))
     }
 
     /// Starts a store for gateways in other processes, with a domain and these accounts.
     pub fn start_store(accounts: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("securanet-store-").tempdir()?;
-        let kind = Kind::Store(free_port());
-        let mut server = Self { folder, child: None, extra: String::new(), wrapper: Vec::new(), kind };
+        let mut server = Self::of(folder, Kind::Store(free_port()), Options::default());
         server.write_config()?;
         server.cli(&["found"], "")?;
         server.restart()?;
-        server.cli(&["domain", "add", DOMAIN], "")?;
-        for account in accounts {
-            server.add_account(account)?;
-        }
+        server.add_accounts(accounts)?;
         Ok(server)
     }
 
@@ -129,7 +140,7 @@ impl Server {
         let folder = tempfile::Builder::new().prefix("securanet-member-").tempdir()?;
         make_certificate(folder.path())?;
         let kind = Kind::Member(name.to_owned(), free_port());
-        let server = Self { folder, child: None, extra: options.config, wrapper: options.wrapper, kind };
+        let server = Self::of(folder, kind, options);
         server.write_config()?;
         Ok(server)
     }
@@ -146,8 +157,7 @@ impl Server {
         ensure!(matches!(self.kind, Kind::Store(_) | Kind::Member(..)), "only a store has gateways");
         let folder = tempfile::Builder::new().prefix("securanet-gateway-").tempdir()?;
         make_certificate(folder.path())?;
-        let kind = Kind::Gateway(name.to_owned());
-        let mut server = Self { folder, child: None, extra: options.config, wrapper: options.wrapper, kind };
+        let mut server = Self::of(folder, Kind::Gateway(name.to_owned()), options);
         server.write_config()?;
         let token = self.cli(&["node", "token"], "")?;
         server.cli(&["join", "--token", token.trim()], "")?;
@@ -162,7 +172,7 @@ impl Server {
         let mut unpack = Command::new("tar");
         unpack.arg("-xzf").arg(archive).arg("-C").arg(folder.path());
         must(unpack, "")?;
-        let mut server = Self { folder, child: None, extra: String::new(), wrapper: Vec::new(), kind: Kind::Alone };
+        let mut server = Self::of(folder, Kind::Alone, Options::default());
         server.restart()?;
         Ok(server)
     }
@@ -174,7 +184,7 @@ impl Server {
 
     fn write_config(&self) -> anyhow::Result<()> {
         let (head, tail) = match &self.kind {
-            Kind::Alone => ("data_directory = \"data\"\n", String::new()),
+            Kind::Alone => ("data_directory = \"DATA\"\n", String::new()),
             Kind::Store(port) => (
                 "data_directory = \"data\"\nroles = [\"store\"]\n",
                 format!("[cluster]\nnode = \"store-1\"\naddress = \"127.0.0.1:{port}\"\n"),
@@ -187,6 +197,8 @@ impl Server {
                 ("roles = [\"gateway\"]\n", format!("[cluster]\nnode = \"{name}\"\ndirectory = \"cluster\"\n"))
             }
         };
+        let data = self.data.as_deref().unwrap_or(Path::new("data")).display().to_string();
+        let head = head.replace("DATA", &data);
         let token = if matches!(self.kind, Kind::Gateway(..)) { "token_file = \"admin-token\"\n" } else { "" };
         let mut text = format!(
             "hostname = \"mail.{DOMAIN}\"\n{head}{}\n{tail}[admin]\naddress = \"127.0.0.1:0\"\n{token}\n",
@@ -212,6 +224,12 @@ impl Server {
 
     /// Starts it (again) on what its folder holds, and waits until it is ready.
     pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.begin()?;
+        self.wait_ready()
+    }
+
+    /// The same without waiting.
+    pub fn begin(&mut self) -> anyhow::Result<()> {
         self.kill();
         self.write_config()?;
         fs::remove_file(self.addresses_file()).ok();
@@ -222,12 +240,22 @@ impl Server {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().with_context(|| format!("{words:?}"))?);
-        self.wait_ready()
+        Ok(())
+    }
+
+    /// Whether it has said where it listens.
+    pub fn is_ready(&self) -> bool {
+        self.addresses_file().exists()
+    }
+
+    /// Whether its process lives.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     fn wait_ready(&mut self) -> anyhow::Result<()> {
         let start = Instant::now();
-        while !self.addresses_file().exists() {
+        while !self.is_ready() {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().transpose()).transpose()? {
                 bail!("the server ended with {status}:\n{}", self.log());
             }
@@ -238,8 +266,8 @@ impl Server {
     }
 
     fn addresses_file(&self) -> PathBuf {
-        let folder = if matches!(self.kind, Kind::Gateway(..)) { "" } else { "data" };
-        self.folder.path().join(folder).join("addresses.json")
+        let folder = if matches!(self.kind, Kind::Gateway(..)) { Path::new("") } else { Path::new("data") };
+        self.folder.path().join(self.data.as_deref().unwrap_or(folder)).join("addresses.json")
     }
 
     fn log_file(&self) -> PathBuf {

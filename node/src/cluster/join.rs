@@ -8,6 +8,7 @@ use securanet_gateway::{
     link::{Credentials, JoinTicket, LinkError, LinkFiles, stranger},
     model::{ReplicaId, nodes::NodeFacts},
 };
+use securanet_kv::rocks::make_directory;
 use securanet_wire::enrolment::{
     Certificate, JoinAsk, MESSAGE_BYTES_MAX, Welcome, join_to_wire, joined_from_wire,
     proto::enrolment_client::EnrolmentClient,
@@ -52,7 +53,7 @@ impl Files {
         let file = &self.0.key;
         if !file.exists() {
             let folder = file.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+            make_directory(folder).with_context(|| format!("{}", folder.display()))?;
             let key = KeyPair::generate()?;
             replace(file, &key.serialize_pem(), Readers::Owner).with_context(|| format!("{}", file.display()))?;
         }

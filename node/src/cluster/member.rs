@@ -25,6 +25,7 @@ use securanet_gateway::{
     },
     store::Store,
 };
+use securanet_kv::rocks::make_directory;
 use securanet_raft::{Groups, Settings};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tonic::{Request, Status, service::Routes, service::interceptor::InterceptedService};
@@ -64,7 +65,7 @@ impl Place {
     /// What the node file and the data directory say.
     pub(crate) fn new(config: &Config, cluster: &roles::Cluster, member: Member) -> anyhow::Result<Self> {
         let folder = cluster.folder(config)?;
-        std::fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+        make_directory(&folder).with_context(|| format!("{}", folder.display()))?;
         let known = Arc::new(Known::load(&folder, cluster.reach.clone())?);
         Ok(Self {
             facts: join::facts(config, cluster),

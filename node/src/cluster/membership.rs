@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
 use securanet_gateway::model::{NodeName, ReplicaId};
+use securanet_kv::rocks::make_directory;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -69,7 +70,7 @@ impl DataDirectory {
 
     /// Writes it.
     pub(crate) fn write(&self, data: &Path) -> anyhow::Result<()> {
-        fs::create_dir_all(data).with_context(|| format!("data_directory {}", data.display()))?;
+        make_directory(data).with_context(|| format!("data_directory {}", data.display()))?;
         let file = data.join(FILE);
         let text = serde_json::to_string(self)? + "\n";
         replace(&file, &text, Readers::Everybody).with_context(|| format!("{}", file.display()))

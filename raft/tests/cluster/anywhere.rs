@@ -161,7 +161,7 @@ async fn writes_at_all_nodes_outlive_the_leader_and_each_is_applied_once() {
     ledger.stop.store(true, Ordering::SeqCst);
     while writers.join_next().await.is_some() {}
     cluster.check_equal().await;
-    let refused = ledger.refused.lock().unwrap();
+    let refused = ledger.refused.lock().unwrap().clone();
     assert!(refused.is_empty(), "a request was given up: {refused:?}");
     let mut acknowledged = ledger.acknowledged.lock().unwrap().clone();
     acknowledged.sort_by_key(|(_, at)| *at);

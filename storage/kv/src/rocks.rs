@@ -163,8 +163,12 @@ fn write_options(durability: Durability) -> WriteOptions {
     options
 }
 
-/// Makes the directory so that a power cut does not take it away again together with what was synced inside.
-fn make_directory(path: &Path) -> io::Result<()> {
+/// Makes the directory, and those above it that are missing, so that a power cut does not take it away again together with
+/// what was synced inside.
+///
+/// # Errors
+/// When it cannot be made, or the directory above a new one cannot be synced.
+pub fn make_directory(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> =
         path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     for directory in missing.into_iter().rev() {

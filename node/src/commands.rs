@@ -387,9 +387,30 @@ pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
         text(&status["disk_free_bytes"]),
         text(&status["disk_reserve_bytes"]),
     );
+    let nodes = status["nodes"].as_array().map_or(&[][..], Vec::as_slice);
+    if !nodes.is_empty() {
+        let survives = &status["survives"];
+        let may = |what: &str| if survives[what] == json!(true) { "yes" } else { "NO" };
+        println!("survives the loss of any node: {}, of any site: {}", may("any_node"), may("any_site"));
+        for not in survives["not"].as_array().into_iter().flatten() {
+            println!("   not of {}", text(not));
+        }
+        let columns = [
+            ("node", "name"),
+            ("site", "site"),
+            ("roles", "roles"),
+            ("state", "state"),
+            ("answers", "answers"),
+            ("leads groups", "leads"),
+            ("votes", "votes"),
+        ];
+        print_table(&columns, nodes);
+    }
     let columns = [
         ("group", "group"),
-        ("leads", "leads"),
+        ("leader", "leader"),
+        ("voters", "voters"),
+        ("lag", "lag_entries"),
         ("term", "term"),
         ("log", "last_log_index"),
         ("applied", "applied_index"),

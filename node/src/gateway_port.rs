@@ -41,6 +41,8 @@ impl Node for GatewayPort {
             disk_free_bytes: 0,
             disk_reserve_bytes: 0,
             data_bytes: 0,
+            nodes: Vec::new(),
+            survives: None,
             groups: Vec::new(),
         };
         Box::pin(async { Ok(status) })

@@ -1,6 +1,6 @@
 //! What the admin API asks of the node itself.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use securanet_admin::{Node, NodeStatus, OutboundStatus, ScrubReport, ShardStatus};
@@ -8,8 +8,9 @@ use securanet_gateway::{
     client::StoreClient,
     connection::Shutdown,
     model::{
-        Answer, GroupId, Query, ReplicaId, UnixMillis,
+        Answer, Epoch, GroupId, Query, ReplicaId, Token, UnixMillis,
         delivery::{QueueAnswer, QueueQuery},
+        directory::{DirectoryAnswer, DirectoryQuery},
         limits::COMMIT_TIMEOUT_MILLIS,
         outbound::{OutboundAnswer, OutboundQuery},
         request::Totals,
@@ -18,7 +19,17 @@ use securanet_gateway::{
 };
 use securanet_raft::{GroupStatus, Groups, Stores};
 
-use crate::{cluster::member::Place, content::ContentCare, disk::DiskWatch};
+use tokio::time::timeout;
+
+use crate::{
+    cluster::member::{Place, as_it_is},
+    content::ContentCare,
+    disk::DiskWatch,
+    overview::Overview,
+};
+
+/// What a replica itself says is there at once, unless it has nothing yet.
+const LOCAL_PATIENCE: Duration = Duration::from_millis(200);
 
 /// This node, for the admin API.
 pub(crate) struct NodePort {
@@ -54,9 +65,15 @@ impl NodePort {
     async fn gather(&self) -> anyhow::Result<NodeStatus> {
         let mut groups = Vec::new();
         let mut problems = self.problems();
-        for status in self.groups.status() {
+        let statuses = self.groups.status();
+        let overview = match &self.place {
+            Some(_) => Some(Overview::of(&statuses, &self.nodes().await)),
+            None => None,
+        };
+        problems.extend(overview.iter().flat_map(Overview::problems));
+        for status in statuses {
             problems.extend(problems_of(&status));
-            groups.push(self.shard(&status).await?);
+            groups.push(self.shard(&status).await);
         }
         let held: u64 = groups.iter().map(|group| group.held).sum();
         if held > 0 {
@@ -68,6 +85,7 @@ impl NodePort {
                 .into_iter()
                 .try_fold(0, |sum, store| store.size_on_disk_bytes().map(|bytes| sum + bytes))
         });
+        let (nodes, survives) = overview.map_or((Vec::new(), None), |of| (of.nodes, Some(of.survives)));
         Ok(NodeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: hex(&self.cluster),
@@ -76,8 +94,24 @@ impl NodePort {
             disk_free_bytes: self.disk.free_bytes(),
             disk_reserve_bytes: self.disk.reserve_bytes(),
             data_bytes: data_bytes.await??,
+            nodes,
+            survives,
             groups,
         })
+    }
+
+    /// The cluster's nodes as this replica of the directory has them; none before it has any.
+    async fn nodes(&self) -> Vec<securanet_gateway::model::nodes::Node> {
+        match as_it_is(&self.groups, DirectoryQuery::Nodes).await {
+            Ok(DirectoryAnswer::Nodes(nodes)) => nodes,
+            _ => Vec::new(),
+        }
+    }
+
+    /// What this replica of a group says, which may be behind: an operator asks when there is no leader, too.
+    async fn local(&self, group: GroupId, query: Query) -> Option<Answer> {
+        let anything = Token { group, epoch: Epoch::new(0), index: 0 };
+        timeout(LOCAL_PATIENCE, self.groups.query(group, query, Some(anything))).await.ok()?.ok()
     }
 
     fn problems(&self) -> Vec<String> {
@@ -86,18 +120,30 @@ impl NodePort {
         trouble.into_iter().chain(accepting).collect()
     }
 
-    async fn shard(&self, status: &GroupStatus) -> anyhow::Result<ShardStatus> {
-        let totals = match self.groups.query(status.group, Query::Totals, None).await? {
-            Answer::Totals(totals) => totals,
+    async fn shard(&self, status: &GroupStatus) -> ShardStatus {
+        let totals = match self.local(status.group, Query::Totals).await {
+            Some(Answer::Totals(totals)) => totals,
             _ => Totals::default(),
         };
-        let (pending, held) = match self.queue_depth(status.group).await? {
-            Answer::Queue(QueueAnswer::Depth { pending, held, .. }) => (pending, held),
+        let (pending, held) = match self.local(status.group, Query::Queue(QueueQuery::Depth)).await {
+            Some(Answer::Queue(QueueAnswer::Depth { pending, held, .. })) => (pending, held),
             _ => (0, 0),
         };
-        Ok(ShardStatus {
+        let names = |voter: bool| {
+            let members = status.members.iter().filter(|member| member.voter == voter);
+            members.map(|member| member.node.clone()).collect::<Vec<_>>()
+        };
+        let last = status.last_log.unwrap_or(0);
+        let lags = status.members.iter().filter(|member| member.voter);
+        let slowest = lags.map(|member| last.saturating_sub(member.matched.unwrap_or(0))).max();
+        ShardStatus {
             group: status.group.get(),
             leads: status.is_leader,
+            leader: status.members.iter().find(|member| member.leader).map(|member| member.node.clone()),
+            voters: names(true),
+            learners: names(false),
+            lag_entries: slowest.filter(|_| status.is_leader),
+            hollow: status.hollow,
             term: status.term,
             last_log_index: status.last_log.unwrap_or(0),
             applied_index: status.applied.unwrap_or(0),
@@ -107,17 +153,17 @@ impl NodePort {
             pending,
             held,
             repeats_suppressed: totals.repeats_suppressed,
-            outbound: self.outbound(status.group).await?,
-        })
+            outbound: self.outbound(status.group).await,
+        }
     }
 
-    async fn outbound(&self, group: GroupId) -> anyhow::Result<OutboundStatus> {
-        let depth = match self.groups.query(group, Query::Outbound(OutboundQuery::Depth), None).await? {
-            Answer::Outbound(OutboundAnswer::Depth(depth)) => depth,
+    async fn outbound(&self, group: GroupId) -> OutboundStatus {
+        let depth = match self.local(group, Query::Outbound(OutboundQuery::Depth)).await {
+            Some(Answer::Outbound(OutboundAnswer::Depth(depth))) => depth,
             // The directory has no queue.
-            _ => return Ok(OutboundStatus::default()),
+            _ => return OutboundStatus::default(),
         };
-        Ok(OutboundStatus {
+        OutboundStatus {
             items: depth.items,
             waiting: depth.waiting,
             taken: depth.taken,
@@ -126,11 +172,7 @@ impl NodePort {
             failed: depth.failed,
             uncertain: depth.uncertain,
             oldest_unix_millis: depth.oldest.map(UnixMillis::get),
-        })
-    }
-
-    async fn queue_depth(&self, group: GroupId) -> anyhow::Result<Answer> {
-        Ok(self.groups.query(group, Query::Queue(QueueQuery::Depth), None).await?)
+        }
     }
 }
 
@@ -140,6 +182,9 @@ fn problems_of(status: &GroupStatus) -> Vec<String> {
         problems.push(format!("group {} has stopped: {why}", status.group));
     } else if status.leader.is_none() {
         problems.push(format!("group {} has no leader: it takes no changes", status.group));
+    } else if status.hollow {
+        problems
+            .push(format!("group {} lacks message parts here: they are being fetched from other nodes", status.group));
     } else if !status.replayed {
         problems.push(format!("group {} is still replaying its log", status.group));
     }

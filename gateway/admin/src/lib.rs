@@ -56,7 +56,7 @@ use securanet_gateway::client::StoreClient;
 
 pub use error::{ApiError, Problem};
 pub use guard::Peer;
-pub use node::{Finding, Node, NodeStatus, OutboundStatus, ScrubReport, ShardStatus};
+pub use node::{ClusterNode, Finding, Node, NodeStatus, OutboundStatus, ScrubReport, ShardStatus, Survives};
 pub use serve::serve;
 pub use token::Token;
 

@@ -41,8 +41,42 @@ pub struct NodeStatus {
     pub disk_reserve_bytes: u64,
     /// Octets that log, state and blobs take.
     pub data_bytes: u64,
+    /// The cluster's nodes; empty of a node alone.
+    pub nodes: Vec<ClusterNode>,
+    /// What may be lost right now without anything stopping; none of a node alone.
+    pub survives: Option<Survives>,
     /// The groups.
     pub groups: Vec<ShardStatus>,
+}
+
+/// A node of the cluster, as the one that is asked knows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ClusterNode {
+    /// Its name.
+    pub name: String,
+    /// Its site.
+    pub site: String,
+    /// `store`, `gateway` or `store and gateway`.
+    pub roles: String,
+    /// `active`, `draining` or `removed`.
+    pub state: String,
+    /// Whether it answers; none when the one that is asked leads no group with it.
+    pub answers: Option<bool>,
+    /// The groups that it leads.
+    pub leads: Vec<u32>,
+    /// In how many groups it votes.
+    pub votes: u64,
+}
+
+/// What may be lost right now without any group losing its majority.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Survives {
+    /// Any one node.
+    pub any_node: bool,
+    /// Any one site.
+    pub any_site: bool,
+    /// What must not be lost: each with the groups that it would stop.
+    pub not: Vec<String>,
 }
 
 /// How one group is.
@@ -52,6 +86,16 @@ pub struct ShardStatus {
     pub group: u32,
     /// Whether this node leads it.
     pub leads: bool,
+    /// The node that leads it, if one is known.
+    pub leader: Option<String>,
+    /// The nodes that vote.
+    pub voters: Vec<String>,
+    /// The nodes that have replicas without a vote.
+    pub learners: Vec<String>,
+    /// Entries that the slowest voter lacks; known to the leader.
+    pub lag_entries: Option<u64>,
+    /// Whether this node's replica lacks message parts that its state names.
+    pub hollow: bool,
     /// Raft term.
     pub term: u64,
     /// Index of the last entry in the log.

@@ -247,6 +247,8 @@ impl Node for FakeNode {
                 problems: Vec::new(),
                 disk_free_bytes: 1,
                 disk_reserve_bytes: 2,
+                nodes: Vec::new(),
+                survives: None,
                 data_bytes: 3,
                 groups: Vec::new(),
             })

@@ -34,12 +34,15 @@ impl Router {
         let patience = group.patience(&request)?;
         let until = Instant::now() + patience;
         let (mut pauses, mut leader, mut followed) = (Pauses::default(), Leader::of(&group.raft), false);
+        // What is told when the time is over in the middle of a try.
+        let mut last = "no answer in time".to_owned();
         loop {
             let why = match timeout_at(until, self.try_once(group, leader.as_ref(), &request)).await {
                 Ok(Err(error @ (StoreError::NotLeader { .. } | StoreError::Unavailable(_)))) => error,
                 Ok(answer) => return answer,
-                Err(_) => return Err(late(group, patience, "no answer in time")),
+                Err(_) => return Err(late(group, patience, &last)),
             };
+            last = why.to_string();
             if group.batcher.is_closed() {
                 return Err(StoreError::Draining);
             }
@@ -51,7 +54,7 @@ impl Router {
             followed = named.is_some();
             if !followed {
                 let paused = timeout_at(until, pauses.wait(group)).await;
-                paused.map_err(|_| late(group, patience, &why.to_string()))?;
+                paused.map_err(|_| late(group, patience, &last))?;
             }
             leader = named.or_else(|| Leader::of(&group.raft));
         }

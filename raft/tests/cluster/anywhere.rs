@@ -35,8 +35,10 @@ async fn a_read_at_any_replica_has_what_was_acknowledged_before_it() {
     for n in 10..18 {
         run(&cluster.nodes[&leader].groups, execute(1, n, vec![deliver(7, n, &[])])).await.unwrap();
         expected.push(n);
-        for node in cluster.nodes.values() {
-            assert_eq!(inbox_numbers(&node.groups, 1, 7).await, expected);
+        // At once, before the others can have heard of it by themselves.
+        let read = cluster.nodes.values().map(|node| inbox_numbers(&node.groups, 1, 7));
+        for found in futures::future::join_all(read).await {
+            assert_eq!(found, expected);
         }
     }
     // Many at the same time share round trips.
@@ -178,6 +180,36 @@ async fn writes_at_all_nodes_outlive_the_leader_and_each_is_applied_once() {
     assert!(gap < Duration::from_secs(5), "{gap:?} without service");
 }
 
+/// Lets the logs of nodes wait for their disks.
+fn stall(cluster: &Cluster, nodes: &[usize], stalled: bool) {
+    for node in nodes {
+        cluster.disks[*node].log.stalled.store(stalled, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_was_lost_is_given_again() {
+    let cluster = Cluster::three().await;
+    cluster.write(1, 1, provision(7)).await;
+    let leader = cluster.leader(1).await;
+    let followers: Vec<_> = (0..3).filter(|node| *node != leader).collect();
+    let asker = cluster.nodes[&followers[0]].groups.clone();
+    let (from, to) = (cluster.name(followers[0]), cluster.name(leader));
+    // The leader has the request, and cannot commit it yet.
+    stall(&cluster, &followers, true);
+    let asked = tokio::spawn(async move { run(&asker, execute(1, 10, vec![deliver(7, 10, &[])])).await });
+    let is_proposed = |cluster: &Cluster| cluster.nodes[&leader].groups.status()[1].proposals_in_flight > 0;
+    cluster.until("the request is proposed", is_proposed).await;
+    cluster.links.between(from, to, |quality| quality.delay = Duration::from_secs(3600));
+    stall(&cluster, &followers, false);
+    cluster.until("it is applied", |cluster| !is_proposed(cluster)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!asked.is_finished(), "the answer was not lost: this tests nothing");
+    cluster.links.between(from, to, |quality| quality.delay = Duration::ZERO);
+    asked.await.unwrap().unwrap();
+    assert_eq!(cluster.inbox(1, 7).await, [10], "once");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_commit_is_waited_for_and_applied_once() {
     let cluster = Cluster::three().await;
@@ -185,11 +217,7 @@ async fn a_slow_commit_is_waited_for_and_applied_once() {
     let leader = cluster.leader(1).await;
     let followers: Vec<_> = (0..3).filter(|node| *node != leader).collect();
     // Longer than a leader may be silent: it lives, and no majority can write.
-    let stall = |stalled| {
-        for node in &followers {
-            cluster.disks[*node].log.stalled.store(stalled, Ordering::SeqCst);
-        }
-    };
+    let stall = |stalled| stall(&cluster, &followers, stalled);
     stall(true);
     let started = Instant::now();
     let mut writers = JoinSet::new();

@@ -74,6 +74,11 @@ impl Links {
         }
     }
 
+    /// Changes one link: what a node asks of another, and the answers.
+    pub(crate) fn between(&self, from: &str, to: &str, change: impl Fn(&mut Quality)) {
+        self.link(from, to).quality.send_modify(change);
+    }
+
     pub(crate) fn all(&self, change: impl Fn(&mut Quality)) {
         self.0.lock().unwrap().values().for_each(|link| link.quality.send_modify(&change));
     }

@@ -7,6 +7,7 @@
 pub mod dialogue;
 pub mod imap;
 pub mod ledger;
+pub mod link;
 pub mod random;
 pub mod release;
 pub mod rude;

@@ -46,7 +46,7 @@ pub struct Octets {
     pub sent: u64,
     /// Taken by the node at its end.
     pub delivered: u64,
-    /// Lost in cuts.
+    /// Lost in cuts: what was on its way, and what was written into a broken connection afterwards, which is not in `sent`.
     pub lost: u64,
 }
 

@@ -52,12 +52,12 @@ pub struct Outcome {
 pub fn check(world: &World<'_>, copies: Vec<Copies>, patience: Duration) -> anyhow::Result<Outcome> {
     let broken = world.broken();
     ensure!(broken.is_empty(), "promises were broken during the run:\n{}", broken.join("\n"));
-    arrivals(world, patience)?;
+    let mut all = arrivals(world, patience)?;
     for account in &world.accounts {
-        mailboxes(world, account)?;
+        mailboxes(world, account, &mut all)?;
     }
     for one in copies {
-        resynchronised(world, one)?;
+        resynchronised(world, one, &all)?;
     }
     let (waiting, uncertain) = outbound(world, patience)?;
     for store in world.sites.stores() {
@@ -73,6 +73,9 @@ pub fn check(world: &World<'_>, copies: Vec<Copies>, patience: Duration) -> anyh
         uncertain,
     })
 }
+
+/// What new clients see, by account and mailbox.
+type Fresh = BTreeMap<(String, &'static str), Cache>;
 
 fn whole<T>(result: Result<T, Trouble>) -> anyhow::Result<T> {
     result.map_err(|trouble| match trouble {
@@ -108,7 +111,8 @@ fn fresh(node: &Node, local: &str, mailbox: &'static str) -> anyhow::Result<Cach
 }
 
 /// Waits until what was acknowledged has come out of the queues.
-fn arrivals(world: &World<'_>, patience: Duration) -> anyhow::Result<()> {
+fn arrivals(world: &World<'_>, patience: Duration) -> anyhow::Result<Fresh> {
+    let mut all = Fresh::new();
     let node = world.sites.gateways().next().context("a gateway")?;
     let start = Instant::now();
     loop {
@@ -116,7 +120,9 @@ fn arrivals(world: &World<'_>, patience: Duration) -> anyhow::Result<()> {
         for account in &world.accounts {
             let mut there = BTreeSet::new();
             for mailbox in MAILBOXES {
-                there.extend(whole(fresh(node, &account.local, mailbox)?.view())?.into_keys());
+                let cache = all.entry((account.local.clone(), mailbox)).or_insert_with(|| Cache::new(mailbox));
+                open(node, &account.local, cache)?;
+                there.extend(whole(cache.view())?.into_keys());
             }
             let mails = world.sent.mails();
             let acknowledged = mails.iter().filter(|(_, mail)| mail.fate == Fate::Acknowledged);
@@ -125,7 +131,7 @@ fn arrivals(world: &World<'_>, patience: Duration) -> anyhow::Result<()> {
             missing.extend(gone.map(|(id, mail)| format!("{id} of {} (taken by {})", account.local, mail.by)));
         }
         if missing.is_empty() {
-            return Ok(());
+            return Ok(all);
         }
         ensure!(start.elapsed() < patience, "P1: acknowledged and lost: {}", missing.join(", "));
         sleep(PAUSE);
@@ -133,7 +139,7 @@ fn arrivals(world: &World<'_>, patience: Duration) -> anyhow::Result<()> {
 }
 
 /// All gateways show the same, and it is what the account's person and its senders were told.
-fn mailboxes(world: &World<'_>, account: &Account) -> anyhow::Result<()> {
+fn mailboxes(world: &World<'_>, account: &Account, all: &mut Fresh) -> anyhow::Result<()> {
     let (before, kept) = (account.snapshot(), world.sent.kept_by(&account.local));
     let mut everywhere = BTreeMap::<String, &str>::new();
     for mailbox in MAILBOXES {
@@ -148,7 +154,10 @@ fn mailboxes(world: &World<'_>, account: &Account) -> anyhow::Result<()> {
                 None => first = Some(cache),
             }
         }
-        for id in whole(first.context("a gateway")?.view())?.into_keys() {
+        let first = first.context("a gateway")?;
+        let ids = whole(first.view())?;
+        all.insert((account.local.clone(), mailbox), first);
+        for id in ids.into_keys() {
             ensure!(world.sent.knows(&id) || world.appended.knows(&id), "{id} of {} was never sent", account.local);
             if let Some(other) = everywhere.insert(id.clone(), mailbox) {
                 bail!("P2: {id} of {} is in {other} and in {mailbox}", account.local);
@@ -159,12 +168,12 @@ fn mailboxes(world: &World<'_>, account: &Account) -> anyhow::Result<()> {
 }
 
 /// Somebody who was away ends with what a new client has (RFC 7162 3.2.5).
-fn resynchronised(world: &World<'_>, copies: Copies) -> anyhow::Result<()> {
+fn resynchronised(world: &World<'_>, copies: Copies, all: &Fresh) -> anyhow::Result<()> {
     for (mailbox, mut cache) in copies.caches {
         for node in world.sites.gateways() {
-            let what = format!("{} of {} resynchronised at {}", mailbox, copies.local, node.name);
+            let what = format!("{mailbox} of {} resynchronised at {}", copies.local, node.name);
             open(node, &copies.local, &mut cache).with_context(|| what.clone())?;
-            whole(cache.must_equal(&fresh(node, &copies.local, mailbox)?, &what))?;
+            whole(cache.must_equal(&all[&(copies.local.clone(), mailbox)], &what))?;
         }
     }
     Ok(())

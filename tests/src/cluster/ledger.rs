@@ -6,7 +6,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// What became of an attempt, as its sender knows it.
@@ -29,8 +29,6 @@ pub struct Mail {
     pub by: String,
     /// What became of it.
     pub fate: Fate,
-    /// When the sender knew.
-    pub told: Option<Instant>,
 }
 
 /// Every attempt of a run; each has its own Message-ID.
@@ -38,19 +36,21 @@ pub struct Ledger {
     name: String,
     numbers: AtomicU64,
     mails: Mutex<BTreeMap<String, Mail>>,
+    /// When each node acknowledged something, in order.
+    times: Mutex<BTreeMap<String, Vec<Instant>>>,
 }
 
 impl Ledger {
     /// An empty one; Message-IDs begin with its name.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), numbers: AtomicU64::new(0), mails: Mutex::default() }
+        Self { name: name.to_owned(), numbers: AtomicU64::new(0), mails: Mutex::default(), times: Mutex::default() }
     }
 
     /// An attempt begins; its Message-ID.
     pub fn attempt(&self, to: &[String], by: &str) -> String {
         let id = format!("{}-{}@remote.example", self.name, self.numbers.fetch_add(1, Ordering::SeqCst));
-        let mail = Mail { to: to.to_vec(), by: by.to_owned(), fate: Fate::Unknown, told: None };
+        let mail = Mail { to: to.to_vec(), by: by.to_owned(), fate: Fate::Unknown };
         self.mails.lock().unwrap().insert(id.clone(), mail);
         id
     }
@@ -62,7 +62,10 @@ impl Ledger {
     pub fn end(&self, id: &str, fate: Fate) {
         let mut mails = self.mails.lock().unwrap();
         let mail = mails.get_mut(id).expect("an attempt");
-        (mail.fate, mail.told) = (fate, Some(Instant::now()));
+        mail.fate = fate;
+        if fate == Fate::Acknowledged {
+            self.times.lock().unwrap().entry(mail.by.clone()).or_default().push(Instant::now());
+        }
     }
 
     /// Everything so far.
@@ -84,9 +87,20 @@ impl Ledger {
 
     /// When a node acknowledged something last.
     pub fn last_by(&self, node: &str) -> Option<Instant> {
-        let mails = self.mails.lock().unwrap();
-        let kept = mails.values().filter(|mail| mail.fate == Fate::Acknowledged && mail.by == node);
-        kept.filter_map(|mail| mail.told).max()
+        self.times.lock().unwrap().get(node).and_then(|times| times.last().copied())
+    }
+
+    /// The longest time from `since` on in which a node acknowledged nothing, the present silence included.
+    pub fn silence_of(&self, node: &str, since: Instant) -> Duration {
+        let times = self.times.lock().unwrap();
+        let after = times.get(node).into_iter().flatten().copied().filter(|at| *at > since);
+        let mut last = since;
+        let mut longest = Duration::ZERO;
+        for at in after.chain([Instant::now()]) {
+            longest = longest.max(at - last);
+            last = at;
+        }
+        longest
     }
 
     /// How many were acknowledged, refused, and left unknown.

@@ -15,6 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use super::{
     ledger::{Fate, Ledger},
     mailbox::Account,
+    node::Node,
     person::{Copies, Person},
     sites::Sites,
 };
@@ -36,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How much load.
 #[derive(Clone, Copy, Debug)]
 pub struct Strength {
-    /// Connections that send to accounts.
+    /// Connections to each gateway that send to accounts.
     pub senders: usize,
     /// Connections that submit to the sink.
     pub submitters: usize,
@@ -115,9 +116,12 @@ impl<'w> World<'w> {
         thread::scope(|scope| {
             let mut random = Random::new(seed);
             let mut fork = || Random::new(random.below(1 << 30) as u64);
-            for _ in 0..strength.senders {
-                let random = fork();
-                scope.spawn(|| self.send(random, strength));
+            // Each gateway has its own, so that one that hangs takes no load from the others.
+            for gateway in self.sites.gateways() {
+                for _ in 0..strength.senders {
+                    let random = fork();
+                    scope.spawn(|| self.send(gateway, random, strength));
+                }
             }
             for _ in 0..strength.submitters {
                 let random = fork();
@@ -159,9 +163,9 @@ impl<'w> World<'w> {
         Some((node.name.clone(), node.address(listener)?))
     }
 
-    fn send(&self, mut random: Random, strength: Strength) {
+    fn send(&self, gateway: &Node, mut random: Random, strength: Strength) {
         while !self.is_over() {
-            let Some((node, to)) = self.some_gateway(&mut random, "smtp") else {
+            let Some(to) = gateway.address("smtp") else {
                 sleep(PAUSE);
                 continue;
             };
@@ -172,7 +176,7 @@ impl<'w> World<'w> {
             };
             for _ in 0..=random.below(15) {
                 let recipients = self.recipients(&mut random);
-                let id = self.sent.attempt(&recipients, &node);
+                let id = self.sent.attempt(&recipients, &gateway.name);
                 let to: Vec<String> = recipients.iter().map(|local| address(local)).collect();
                 if !conclude(&self.sent, &id, give(&mut smtp, "s@remote.example", &to, &message(&id))) || self.is_over()
                 {

@@ -214,6 +214,15 @@ impl Sites {
         Ok(wires)
     }
 
+    /// Whether two nodes hear each other.
+    pub fn hear(&self, one: &str, other: &str) -> bool {
+        let open = |from: &str, to: &str| {
+            let wire = self.wires.get(&(from.to_owned(), to.to_owned()));
+            wire.is_none_or(|wire| !wire.is_cut() && !wire.is_stalled())
+        };
+        open(one, other) && open(other, one)
+    }
+
     /// All wires, by the nodes that they lead from and to.
     pub fn all_wires(&self) -> impl Iterator<Item = (&Pair, &Arc<Wire>)> {
         self.wires.iter()

@@ -2,6 +2,8 @@
 //! arrives over a cut link that carried some before, what passes a slow link was really under way that long. A fault that
 //! had no effect fails the run, since a run without faults proves nothing.
 
+pub mod service;
+
 use std::{
     fmt,
     sync::Arc,
@@ -11,6 +13,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
+use self::service::{Seen, owed};
 use super::{ledger::Ledger, node::State, sites::Sites};
 use crate::{link::Wire, random::Random};
 
@@ -22,6 +25,8 @@ const AFTERMATH: Duration = Duration::from_millis(300);
 const WATCH: Duration = Duration::from_millis(700);
 /// After everything runs again, each gateway takes mail within this time.
 const RECOVERY: Duration = Duration::from_secs(45);
+/// Whoever hears a majority of the stores is served within this time; P5 has its own measurement.
+const FAILOVER: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What may be done.
@@ -35,7 +40,11 @@ pub enum Kind {
     Pause,
     /// A site is cut off from all others.
     Isolate,
-    /// Two sites do not hear each other; others hear both (a ring, from three sites on).
+    /// The sites fall into two halves.
+    Halves,
+    /// Each site hears its two neighbours in a ring only.
+    Ring,
+    /// Two sites do not hear each other; others hear both.
     Cut,
     /// A site does not hear another one, and is heard.
     OneWay,
@@ -46,8 +55,18 @@ pub enum Kind {
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 8] =
-    [Kind::Kill, Kind::Restart, Kind::Pause, Kind::Isolate, Kind::Cut, Kind::OneWay, Kind::Stall, Kind::Slow];
+pub const KINDS: [Kind; 10] = [
+    Kind::Kill,
+    Kind::Restart,
+    Kind::Pause,
+    Kind::Isolate,
+    Kind::Halves,
+    Kind::Ring,
+    Kind::Cut,
+    Kind::OneWay,
+    Kind::Stall,
+    Kind::Slow,
+];
 
 impl Kind {
     /// By its name in lower case.
@@ -57,6 +76,15 @@ impl Kind {
     pub fn parse(name: &str) -> anyhow::Result<Self> {
         let known = KINDS.into_iter().find(|kind| format!("{kind:?}").eq_ignore_ascii_case(name));
         known.with_context(|| format!("there is no fault {name}; there are {KINDS:?}"))
+    }
+
+    /// Whether it is something of its own among so many sites.
+    fn makes_sense(self, sites: usize) -> bool {
+        match self {
+            Self::Halves | Self::Ring => sites >= 4,
+            Self::Isolate | Self::Cut | Self::OneWay | Self::Stall | Self::Slow => sites >= 2,
+            Self::Kill | Self::Restart | Self::Pause => true,
+        }
     }
 }
 
@@ -81,11 +109,13 @@ pub struct Nemesis<'s> {
 }
 
 impl<'s> Nemesis<'s> {
-    /// One that uses these kinds of faults.
+    /// One that uses those of these kinds of faults that so many sites allow.
     #[must_use]
     pub fn new(sites: &'s Sites, seed: u64, kinds: &[Kind]) -> Self {
+        let count = sites.sites().len();
+        let kinds: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.makes_sense(count)).collect();
         let counts = kinds.iter().map(|kind| (*kind, 0)).collect();
-        Self { sites, random: Random::new(seed), kinds: kinds.to_vec(), begun: Instant::now(), counts }
+        Self { sites, random: Random::new(seed), kinds, begun: Instant::now(), counts }
     }
 
     fn say(&self, what: impl fmt::Display) {
@@ -111,10 +141,12 @@ impl<'s> Nemesis<'s> {
                 order.clone_from(&self.kinds);
             }
             let kind = order.swap_remove(self.random.below(order.len()));
+            let before = Instant::now();
             let fault = self.strike(kind).with_context(|| format!("{kind:?}"))?;
             // Now and then a second one on top of it.
             let second = if self.random.below(4) == 0 { Some(self.strike_node()?) } else { None };
             sleep(Duration::from_millis(500 + self.random.below(5000) as u64));
+            self.await_owed(ledger, before)?;
             self.mend(fault)?;
             if let Some(second) = second {
                 self.mend(second)?;
@@ -144,6 +176,18 @@ impl<'s> Nemesis<'s> {
         self.sites.wires(from, to).into_iter().filter(|wire| wire.octets().sent > 0).collect()
     }
 
+    fn both_ways(&self, one: &str, other: &str) -> Vec<Arc<Wire>> {
+        [self.carrying(one, other), self.carrying(other, one)].concat()
+    }
+
+    fn shuffled_sites(&mut self) -> Vec<String> {
+        let mut sites = self.sites.sites();
+        for at in 1..sites.len() {
+            sites.swap(at, self.random.below(at + 1));
+        }
+        sites
+    }
+
     fn strike(&mut self, kind: Kind) -> anyhow::Result<Fault> {
         match kind {
             Kind::Kill => {
@@ -168,12 +212,33 @@ impl<'s> Nemesis<'s> {
                 let sites = self.sites.sites();
                 let site = sites[self.random.below(sites.len())].clone();
                 let others = sites.iter().filter(|other| **other != site);
-                let wires = others.flat_map(|other| [self.carrying(&site, other), self.carrying(other, &site)]);
-                self.cut(wires.flatten().collect(), &format!("{site} from all others"))
+                let wires = others.flat_map(|other| self.both_ways(&site, other));
+                self.cut(wires.collect(), &format!("{site} from all others"))
+            }
+            Kind::Halves => {
+                let order = self.shuffled_sites();
+                let (one, other) = order.split_at(order.len() / 2);
+                let mut wires = Vec::new();
+                for one in one {
+                    other.iter().for_each(|other| wires.extend(self.both_ways(one, other)));
+                }
+                self.cut(wires, &format!("{} from {}", one.join(" and "), other.join(" and ")))
+            }
+            Kind::Ring => {
+                let order = self.shuffled_sites();
+                let mut wires = Vec::new();
+                for (at, one) in order.iter().enumerate() {
+                    for (beyond, other) in order.iter().enumerate().skip(at + 2) {
+                        if beyond - at + 1 < order.len() {
+                            wires.extend(self.both_ways(one, other));
+                        }
+                    }
+                }
+                self.cut(wires, &format!("all but the ring {}", order.join(", ")))
             }
             Kind::Cut => {
                 let (one, other) = self.some_pair();
-                let wires = [self.carrying(&one, &other), self.carrying(&other, &one)].concat();
+                let wires = self.both_ways(&one, &other);
                 self.cut(wires, &format!("{one} from {other}"))
             }
             Kind::OneWay => {
@@ -182,7 +247,7 @@ impl<'s> Nemesis<'s> {
             }
             Kind::Stall => {
                 let (one, other) = self.some_pair();
-                let wires = [self.carrying(&one, &other), self.carrying(&other, &one)].concat();
+                let wires = self.both_ways(&one, &other);
                 self.stall(wires, &format!("{one} and {other}"))
             }
             Kind::Slow => {
@@ -247,7 +312,7 @@ impl<'s> Nemesis<'s> {
         let latency = Duration::from_millis(20 + self.random.below(100) as u64);
         let jitter = Duration::from_millis(self.random.below(30) as u64);
         let rate = (64 << self.random.below(5)) << 10;
-        let wires = [self.carrying(&one, &other), self.carrying(&other, &one)].concat();
+        let wires = self.both_ways(&one, &other);
         wires.iter().for_each(|wire| wire.set_latency(latency, jitter));
         self.sites.pipes(&one, &other).iter().for_each(|pipe| pipe.set_rate(Some(rate)));
         // What was on the way came as before; from here on it counts.
@@ -290,6 +355,30 @@ impl<'s> Nemesis<'s> {
                 self.say("quick again");
             }
         }
+        Ok(())
+    }
+
+    /// Whoever is owed service while things are broken has it; says how long each of them had none.
+    fn await_owed(&self, ledger: &Ledger, since: Instant) -> anyhow::Result<()> {
+        let mut nodes = Vec::new();
+        for node in self.sites.nodes() {
+            let is_up = matches!(node.state()?, State::Up);
+            let (is_store, is_gateway) = (node.role.is_store(), node.role.is_gateway());
+            nodes.push(Seen { name: &node.name, is_store, is_gateway, is_up });
+        }
+        let owed = owed(&nodes, |one, other| self.sites.hear(one, other));
+        let now = Instant::now();
+        let deadline = now + FAILOVER;
+        while let Some(silent) = owed.iter().find(|node| ledger.last_by(node).is_none_or(|at| at < now)) {
+            ensure!(
+                Instant::now() < deadline,
+                "P5: no mail is taken by {silent}, which hears a majority, for {FAILOVER:?}"
+            );
+            sleep(LOOK);
+        }
+        let silence = |node: &&str| format!("{node} {:.2} s", ledger.silence_of(node, since).as_secs_f64());
+        let silences: Vec<String> = owed.iter().map(silence).collect();
+        self.say(format_args!("meanwhile served, with at most this silence: {}", silences.join(", ")));
         Ok(())
     }
 

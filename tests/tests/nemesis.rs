@@ -2,6 +2,7 @@
 //! between them (promises P1, P2, P3). Afterwards nothing acknowledged is missing, nothing is there twice, every client's copy
 //! of its mailboxes is right, and the stores find nothing wrong.
 //!
+//! `SECURANET_NEMESIS_STORES` says how many stores there are, each in a site of its own (1 to 5);
 //! `SECURANET_NEMESIS_SECONDS` sets how long (default 45, and until each kind of fault was used), `SECURANET_NEMESIS_SEED`
 //! which history (default 1; 0 chooses one; it is printed), `SECURANET_NEMESIS_FAULTS` which faults, separated by commas:
 //! `kill,restart,pause,isolate,halves,ring,cut,oneway,stall,slow`. A seed decides what is done and when; what the processes make of it
@@ -39,6 +40,21 @@ fn seed() -> u64 {
     }
 }
 
+/// Stores that serve clients too, each in a site of its own, and a gateway alone: with one store in each of the other sites,
+/// with several beside the second one.
+fn places(stores: usize) -> Vec<Place> {
+    let sites = ["north", "south", "west", "east", "middle"];
+    let mut places: Vec<Place> = ["a", "b", "c", "d", "e"]
+        .iter()
+        .zip(sites)
+        .take(stores)
+        .map(|(node, site)| Place::new(node, site, Role::Both))
+        .collect();
+    let gateways: &[(&str, &str)] = if stores == 1 { &[("x", "south"), ("y", "west")] } else { &[("x", "south")] };
+    places.extend(gateways.iter().map(|(node, site)| Place::new(node, site, Role::Gateway)));
+    places
+}
+
 fn faults() -> Vec<Kind> {
     match env::var("SECURANET_NEMESIS_FAULTS") {
         Ok(names) => names.split(',').map(|name| Kind::parse(name).unwrap()).collect(),
@@ -53,16 +69,8 @@ fn p1_p2_p3_nothing_acknowledged_is_lost_or_doubled_whatever_fails() {
     let time = Duration::from_secs(number("SECURANET_NEMESIS_SECONDS").unwrap_or(45));
     let accounts = ["ann", "bob", "cid", "dan", "eve"].map(str::to_owned);
     let sink = sink();
-    let plan = Plan {
-        places: vec![
-            Place::new("a", "north", Role::Both),
-            Place::new("b", "south", Role::Gateway),
-            Place::new("c", "west", Role::Gateway),
-        ],
-        accounts: accounts.to_vec(),
-        config: routed_to(&sink),
-        seed,
-    };
+    let stores = usize::try_from(number("SECURANET_NEMESIS_STORES").unwrap_or(1)).unwrap();
+    let plan = Plan { places: places(stores), accounts: accounts.to_vec(), config: routed_to(&sink), seed };
     let sites = Sites::start(&plan).unwrap();
     let world = World::new(&sites, &accounts, sink);
     let mut nemesis = Nemesis::new(&sites, seed, &faults());

@@ -311,7 +311,7 @@ impl<'s> Nemesis<'s> {
     fn slow(&mut self, one: String, other: String) -> anyhow::Result<Fault> {
         let latency = Duration::from_millis(20 + self.random.below(100) as u64);
         let jitter = Duration::from_millis(self.random.below(30) as u64);
-        let rate = (64 << self.random.below(5)) << 10;
+        let rate = (256 << self.random.below(4)) << 10;
         let wires = self.both_ways(&one, &other);
         wires.iter().for_each(|wire| wire.set_latency(latency, jitter));
         self.sites.pipes(&one, &other).iter().for_each(|pipe| pipe.set_rate(Some(rate)));

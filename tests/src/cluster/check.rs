@@ -52,14 +52,20 @@ pub struct Outcome {
 pub fn check(world: &World<'_>, copies: Vec<Copies>, patience: Duration) -> anyhow::Result<Outcome> {
     let broken = world.broken();
     ensure!(broken.is_empty(), "promises were broken during the run:\n{}", broken.join("\n"));
+    let begun = Instant::now();
+    let say = |what: &str| println!("{:8.2} s of checks: {what}", begun.elapsed().as_secs_f64());
     let mut all = arrivals(world, patience)?;
+    say("all that was acknowledged is there");
     for account in &world.accounts {
         mailboxes(world, account, &mut all)?;
     }
+    say("all gateways show the same, as people were told");
     for one in copies {
         resynchronised(world, one, &all)?;
     }
+    say("everybody who comes back sees the same");
     let (waiting, uncertain) = outbound(world, patience)?;
+    say("what left was counted");
     for store in world.sites.stores() {
         let scrub = store.cli(&["scrub"], "")?;
         ensure!(scrub.contains(" 0 findings"), "{}: {scrub}", store.name);

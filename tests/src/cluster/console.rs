@@ -20,7 +20,8 @@ and cut. Reads commands from its input, one a line; ends, with all its processes
 
     sites [--account NAME]... [--config FILE] [SITE=NODE:ROLE]...
 
-ROLE is store, gateway or both; the first node must keep mail. Without nodes: north=a:both south=b:gateway west=c:gateway.
+ROLE is store, gateway or both; the first node must keep mail. Without nodes: north=a:both south=b:both west=c:both
+south=x:gateway, so that any site may be lost.
 FILE has lines for all node files. Accounts are ann, bob and cid unless told otherwise.
 
 SITE below is a site or one node of it:
@@ -70,10 +71,8 @@ pub fn plan(words: &[String]) -> anyhow::Result<Plan> {
         }
     }
     if plan.places.is_empty() {
-        plan.places = ["north=a:both", "south=b:gateway", "west=c:gateway"]
-            .map(parse_place)
-            .into_iter()
-            .collect::<Result<_, _>>()?;
+        let places = ["north=a:both", "south=b:both", "west=c:both", "south=x:gateway"];
+        plan.places = places.map(parse_place).into_iter().collect::<Result<_, _>>()?;
     }
     if plan.accounts.is_empty() {
         plan.accounts = ["ann", "bob", "cid"].map(str::to_owned).into();
@@ -233,7 +232,7 @@ mod tests {
         let read = plan(&words).unwrap();
         assert_eq!(read.places, [Place::new("a", "x", Role::Store), Place::new("g", "y", Role::Gateway)]);
         assert_eq!(read.accounts, ["zoe"]);
-        assert_eq!(plan(&[]).unwrap().places.len(), 3);
+        assert_eq!(plan(&[]).unwrap().places.len(), 4);
         for wrong in ["x=a", "a:store", "x=a:king"] {
             assert!(plan(&[wrong.to_owned()]).is_err(), "{wrong}");
         }

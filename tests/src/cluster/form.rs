@@ -51,7 +51,10 @@ fn await_votes(sites: &Sites) -> anyhow::Result<()> {
     let wanted = groups * (sites.stores().count() - 1);
     let start = Instant::now();
     loop {
-        let given: usize = sites.stores().map(|store| store.log().matches("step=Promote").count()).sum();
+        let votes = |log: String| {
+            log.lines().filter(|line| line.contains("have changed") && line.contains("step=Promote")).count()
+        };
+        let given: usize = sites.stores().map(|store| votes(store.log())).sum();
         if given >= wanted {
             return Ok(());
         }

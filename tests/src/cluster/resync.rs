@@ -140,7 +140,7 @@ impl Cache {
     fn learn_ids(&mut self, imap: &mut Dialogue) -> Lives<()> {
         let unknown: Vec<u32> = self.messages.keys().filter(|uid| !self.ids.contains_key(uid)).copied().collect();
         let (Some(first), Some(last)) = (unknown.first(), unknown.last()) else { return Ok(()) };
-        let rows = imap.imap_ok(&format!("UID FETCH {first}:{last} (BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"))?;
+        let rows = imap.imap_ok(&format!("UID FETCH {first}:{last} (ENVELOPE)"))?;
         self.hear(&rows)?;
         for row in rows.iter().filter_map(|line| Row::parse(line)) {
             let id = row.text.split('<').nth(1).and_then(|rest| rest.split('>').next());

@@ -22,8 +22,14 @@ pub struct Dialogue {
 impl Dialogue {
     /// Connects; nothing is read yet.
     pub fn connect(to: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(to)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        Self::connect_within(to, PATIENCE)
+    }
+
+    /// Connects; no answer may take longer than `patience`.
+    pub fn connect_within(to: SocketAddr, patience: Duration) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream), tag: 0 })
     }
@@ -79,7 +85,12 @@ impl Dialogue {
 
     /// Connects to SMTP (or LMTP) and says hello.
     pub fn smtp(to: SocketAddr, hello: &str) -> anyhow::Result<Self> {
-        let mut dialogue = Self::connect(to)?;
+        Self::smtp_within(to, hello, PATIENCE)
+    }
+
+    /// The same, with this patience.
+    pub fn smtp_within(to: SocketAddr, hello: &str, patience: Duration) -> anyhow::Result<Self> {
+        let mut dialogue = Self::connect_within(to, patience)?;
         let greeting = dialogue.reply()?;
         ensure!(greeting.starts_with("220"), "greeting {greeting:?}");
         dialogue.expect(&format!("{hello} client.example"), "250")?;
@@ -99,7 +110,12 @@ impl Dialogue {
 
     /// Connects to IMAP and logs in.
     pub fn imap(to: SocketAddr, local: &str) -> anyhow::Result<Self> {
-        let mut dialogue = Self::connect(to)?;
+        Self::imap_within(to, local, PATIENCE)
+    }
+
+    /// The same, with this patience.
+    pub fn imap_within(to: SocketAddr, local: &str, patience: Duration) -> anyhow::Result<Self> {
+        let mut dialogue = Self::connect_within(to, patience)?;
         let greeting = dialogue.line()?;
         ensure!(greeting.starts_with("* OK"), "greeting {greeting:?}");
         dialogue.imap_ok(&format!("LOGIN {} {PASSWORD:?}", address(local)))?;

@@ -4,9 +4,11 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "everything here is a test: a panic is its failure")]
 
+pub mod cluster;
 pub mod dialogue;
 pub mod imap;
 pub mod ledger;
+pub mod link;
 pub mod marks;
 pub mod power;
 pub mod random;

@@ -1,6 +1,6 @@
 //! The manual. `cargo doc --open -p securanet --document-private-items` renders it.
 //!
-//! Start with [`architecture`]; [`operations`] is for the night, [`data_format`] for whoever opens a disk,
+//! Start with [`architecture`]; [`operations`] is for the night, [`failures`] for trying what happens, [`data_format`] for whoever opens a disk,
 //! [`glossary`] for words, [`adr`] for why it is as it is.
 
 #[doc = include_str!("architecture.md")]
@@ -11,6 +11,9 @@ pub mod operations {}
 
 #[doc = include_str!("data_format.md")]
 pub mod data_format {}
+
+#[doc = include_str!("failures.md")]
+pub mod failures {}
 
 #[doc = include_str!("glossary.md")]
 pub mod glossary {}

@@ -1,0 +1,131 @@
+//! Real processes in sites under load, while a nemesis kills, pauses and restarts them and cuts, stalls and slows the links
+//! between them (promises P1, P2, P3). Afterwards nothing acknowledged is missing, nothing is there twice, every client's copy
+//! of its mailboxes is right, and the stores find nothing wrong.
+//!
+//! `SECURANET_NEMESIS_STORES` says how many stores there are, each in a site of its own (1 to 5, default 3);
+//! `SECURANET_NEMESIS_SECONDS` sets how long (default 45, and until each kind of fault was used), `SECURANET_NEMESIS_SEED`
+//! which history (default 1; 0 chooses one; it is printed), `SECURANET_NEMESIS_FAULTS` which faults, separated by commas:
+//! `kill,restart,pause,isolate,halves,ring,cut,oneway,stall,slow`. A seed decides what is done and when; what the processes make of it
+//! differs from run to run.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    env,
+    sync::atomic::{AtomicU64, Ordering},
+    thread::sleep,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use securanet_tests::{
+    cluster::{
+        check::{PATIENCE, check},
+        load::{Strength, World, routed_to, sink},
+        nemesis::{KINDS, Kind, Nemesis},
+        node::Role,
+        sites::{Place, Plan, Sites},
+    },
+    dialogue::Dialogue,
+};
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+fn seed() -> u64 {
+    match number("SECURANET_NEMESIS_SEED") {
+        Some(0) => {
+            u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap() % 1_000_000
+        }
+        seed => seed.unwrap_or(1),
+    }
+}
+
+/// Stores that serve clients too, each in a site of its own, and a gateway alone: with one store in each of the other sites,
+/// with several beside the second one.
+fn places(stores: usize) -> Vec<Place> {
+    let sites = ["north", "south", "west", "east", "middle"];
+    let mut places: Vec<Place> = ["a", "b", "c", "d", "e"]
+        .iter()
+        .zip(sites)
+        .take(stores)
+        .map(|(node, site)| Place::new(node, site, Role::Both))
+        .collect();
+    let gateways: &[(&str, &str)] = if stores == 1 { &[("x", "south"), ("y", "west")] } else { &[("x", "south")] };
+    places.extend(gateways.iter().map(|(node, site)| Place::new(node, site, Role::Gateway)));
+    places
+}
+
+fn faults() -> Vec<Kind> {
+    match env::var("SECURANET_NEMESIS_FAULTS") {
+        Ok(names) => names.split(',').map(|name| Kind::parse(name).unwrap()).collect(),
+        Err(_) => KINDS.to_vec(),
+    }
+}
+
+#[test]
+fn p1_p2_p3_nothing_acknowledged_is_lost_or_doubled_whatever_fails() {
+    let seed = seed();
+    println!("SECURANET_NEMESIS_SEED={seed}");
+    let time = Duration::from_secs(number("SECURANET_NEMESIS_SECONDS").unwrap_or(45));
+    let accounts = ["ann", "bob", "cid", "dan", "eve"].map(str::to_owned);
+    let sink = sink();
+    let stores = usize::try_from(number("SECURANET_NEMESIS_STORES").unwrap_or(3)).unwrap();
+    let plan = Plan { places: places(stores), accounts: accounts.to_vec(), config: routed_to(&sink), seed };
+    let sites = Sites::start(&plan).unwrap();
+    let world = World::new(&sites, &accounts, sink);
+    let mut nemesis = Nemesis::new(&sites, seed, &faults());
+    let strength = Strength { senders: 2, submitters: 2, pause_millis: 60 };
+    let (raged, copies) = world.load(strength, seed, || nemesis.rage(time, &world.sent, || !world.broken().is_empty()));
+    raged.unwrap();
+    sites.recover().unwrap();
+    let outcome = check(&world, copies, PATIENCE).unwrap();
+    let of_people = |count: &AtomicU64| count.load(Ordering::SeqCst);
+    println!(
+        "{outcome:?}\n{:?}\n{} sessions of IMAP, {} interrupted, {} commands",
+        nemesis.counts(),
+        of_people(&world.sessions),
+        of_people(&world.interrupted),
+        of_people(&world.commands),
+    );
+    for ((from, to), octets) in sites.octets() {
+        println!("{from} to {to}: {octets:?}");
+    }
+    for (what, counts, least) in
+        [("sent", outcome.sent, 100), ("submitted", outcome.submitted, 10), ("appended", outcome.appended, 20)]
+    {
+        assert!(counts.0 > least, "only {} were {what} and acknowledged: nothing was proved", counts.0);
+    }
+}
+
+/// The checks are worth something: what is done behind their back is noticed.
+#[test]
+fn a_message_that_is_lost_or_doubled_is_noticed() {
+    let sink = sink();
+    let accounts = ["ann".to_owned()];
+    let places = vec![Place::new("a", "north", Role::Both)];
+    let plan = Plan { places, accounts: accounts.to_vec(), config: routed_to(&sink), seed: 1 };
+    let sites = Sites::start(&plan).unwrap();
+    let world = World::new(&sites, &accounts, sink);
+    let strength = Strength { senders: 2, submitters: 1, pause_millis: 60 };
+    let ((), copies) = world.load(strength, 1, || sleep(Duration::from_secs(3)));
+    let outcome = check(&world, copies, PATIENCE).unwrap();
+    assert!(outcome.sent.0 > 10 && outcome.submitted.0 > 3 && outcome.appended.0 > 3, "{outcome:?}");
+
+    let noticed = || format!("{:#}", check(&world, Vec::new(), Duration::from_secs(1)).unwrap_err());
+    let to = sites.node("a").unwrap().address("imap").unwrap();
+    let mut imap = Dialogue::imap(to, "ann").unwrap();
+    imap.imap_ok("SELECT INBOX").unwrap();
+    let flagged = imap.imap_ok("UID SEARCH RETURN (MIN) ALL").unwrap().join(" ");
+    let uid = flagged.split("MIN ").nth(1).unwrap().trim().to_owned();
+    imap.imap_ok(&format!("UID COPY {uid} INBOX")).unwrap();
+    assert!(noticed().contains("P2"), "{}", noticed());
+    imap.imap_ok(&format!("UID MOVE {uid} Archive")).unwrap();
+    assert!(noticed().contains("in Archive as UID"), "{}", noticed());
+    imap.imap_ok("SELECT Archive").unwrap();
+    imap.imap_ok("STORE * +FLAGS (\\Deleted)").unwrap();
+    imap.imap_ok("EXPUNGE").unwrap();
+    imap.imap_ok("SELECT INBOX").unwrap();
+    imap.imap_ok("STORE * +FLAGS (\\Deleted)").unwrap();
+    imap.imap_ok("EXPUNGE").unwrap();
+    assert!(noticed().contains("P1"), "{}", noticed());
+}

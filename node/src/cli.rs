@@ -25,7 +25,7 @@ pub(crate) struct Target {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the node until it is told to stop.
-    Run(Target),
+    Run(Run),
     /// Write an annotated node file for this machine into a folder.
     Init(Init),
     /// Read the node file and say what is wrong with it.
@@ -247,6 +247,17 @@ pub(crate) enum Node {
         #[arg(long)]
         force: bool,
     },
+}
+
+/// What `run` needs.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The node.
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Send all mail for others to this host, as `ip:port`, instead of into the world; for trials.
+    #[arg(long)]
+    pub(crate) sink: Option<std::net::SocketAddr>,
 }
 
 /// What `init` needs.

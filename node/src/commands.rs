@@ -427,7 +427,11 @@ pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
         ("failed", "outbound.failed"),
         ("uncertain", "outbound.uncertain"),
     ];
-    print_table(&columns, status["groups"].as_array().map_or(&[][..], Vec::as_slice));
+    // A gateway alone has none.
+    let groups = status["groups"].as_array().map_or(&[][..], Vec::as_slice);
+    if !groups.is_empty() {
+        print_table(&columns, groups);
+    }
     Ok(())
 }
 

@@ -73,9 +73,12 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run(target) => {
-            let config = Config::load(&target.config)?;
+        Command::Run(cli::Run { target, sink }) => {
+            let mut config = Config::load(&target.config)?;
             run::check(&config).with_context(|| target.config.display().to_string())?;
+            if let Some(sink) = sink {
+                config.delivery.stay_here(sink);
+            }
             run::run(config).await
         }
         Command::Init(init) => init::init(&init),

@@ -11,7 +11,7 @@ use securanet_raft::GroupStatus;
 use crate::survival::{Survival, Voters, survival};
 
 /// A node that has not answered for so long does not count.
-const SILENT_MILLIS: u64 = 5_000;
+const SILENT_MILLIS: u64 = 3_000;
 
 /// The nodes and what the cluster survives.
 pub(crate) struct Overview {
@@ -48,7 +48,8 @@ fn answers(statuses: &[GroupStatus]) -> BTreeMap<String, bool> {
     for status in statuses.iter().filter(|status| status.is_leader) {
         for member in &status.members {
             let heard = member.replica == status.replica || member.silent_millis.is_some_and(|ms| ms < SILENT_MILLIS);
-            answers.entry(member.node.clone()).and_modify(|known| *known |= heard).or_insert(heard);
+            // Whoever has just begun to lead has waited for nobody yet: one leader that hears nothing is enough.
+            answers.entry(member.node.clone()).and_modify(|known| *known &= heard).or_insert(heard);
         }
     }
     answers
@@ -110,4 +111,83 @@ fn survives(found: Survival) -> Survives {
     };
     let not = told("node", found.nodes).chain(told("site", found.sites)).collect();
     Survives { any_node: any.0, any_site: any.1, not }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use securanet_gateway::model::{GroupId, ReplicaId, UnixMillis, nodes::NodeFacts};
+    use securanet_raft::MemberStatus;
+
+    use super::*;
+
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+
+    /// A group of three as `a` sees it; it leads, and has not heard the others for so long.
+    fn group(id: u32, silent_millis: [u64; 3]) -> GroupStatus {
+        let member = |(at, silent): (usize, &u64)| MemberStatus {
+            replica: at as u64 + 1,
+            node: NAMES[at].to_owned(),
+            voter: true,
+            leader: at == 0,
+            matched: Some(10),
+            silent_millis: Some(*silent),
+        };
+        GroupStatus {
+            group: GroupId::new(id),
+            replica: 1,
+            leader: Some(1),
+            is_leader: true,
+            term: 1,
+            voters: BTreeSet::from([1, 2, 3]),
+            members: silent_millis.iter().enumerate().map(member).collect(),
+            replayed: true,
+            last_log: Some(10),
+            committed: Some(10),
+            applied: Some(10),
+            flushed: None,
+            purged: None,
+            log_bytes: 0,
+            waiting_requests: 0,
+            proposals_in_flight: 0,
+            clock_ahead_millis: 0,
+            hollow: false,
+            stopped: None,
+        }
+    }
+
+    fn nodes() -> Vec<Node> {
+        let node = |name: &&str| {
+            let facts = NodeFacts {
+                name: name.parse().expect("a name"),
+                site: name.parse().expect("a name"),
+                store: true,
+                gateway: true,
+                address: None,
+            };
+            Node { facts, state: NodeState::Active, replica: Some(ReplicaId::new(1)), joined: UnixMillis::new(0) }
+        };
+        NAMES.iter().map(node).collect()
+    }
+
+    #[test]
+    fn a_node_that_one_leader_does_not_hear_is_told_first_and_counts_no_more() {
+        let well = Overview::of(&[group(1, [0, 100, 100]), group(2, [0, 100, 100])], &nodes());
+        assert_eq!((well.problems(), well.survives.any_node, well.survives.any_site), (vec![], true, true));
+        assert_eq!((well.nodes[0].leads.as_slice(), well.nodes[1].votes), (&[1, 2][..], 2));
+        // The second group is led anew, and has waited for nobody yet.
+        let lost = Overview::of(&[group(1, [0, 6_000, 100]), group(2, [0, 100, 100])], &nodes());
+        assert_eq!(lost.problems(), ["node b at site b does not answer"]);
+        assert!(!lost.survives.any_node && !lost.survives.any_site);
+        assert_eq!(lost.survives.not[0], "node a: groups 1, 2 would stop");
+    }
+
+    #[test]
+    fn who_leads_nothing_does_not_judge() {
+        let mut follows = group(1, [0, 6_000, 6_000]);
+        (follows.is_leader, follows.leader) = (false, Some(2));
+        let told = Overview::of(&[follows], &nodes());
+        assert!(told.nodes.iter().all(|node| node.answers.is_none()) && told.survives.any_node);
+    }
 }

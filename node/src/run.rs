@@ -34,7 +34,7 @@ use crate::{
 const STOP_PATIENCE: Duration = Duration::from_secs(45);
 
 /// A node that runs.
-pub(crate) struct Running {
+struct Running {
     drain: DrainHandle,
     tasks: JoinSet<()>,
     backend: Backend,
@@ -58,7 +58,7 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Starts everything.
-pub(crate) async fn start(config: Config) -> anyhow::Result<Running> {
+async fn start(config: Config) -> anyhow::Result<Running> {
     telemetry::start_log(&config.log)?;
     let metrics = telemetry::start_metrics()?;
     securanet_delivery::metric::describe();
@@ -218,7 +218,7 @@ async fn admin(
 
 impl Running {
     /// Serves until a signal comes, then drains. A second signal ends the process at once.
-    pub(crate) async fn until_stopped(mut self) -> anyhow::Result<()> {
+    async fn until_stopped(mut self) -> anyhow::Result<()> {
         let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
         let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
         let signal = tokio::select! {

@@ -87,15 +87,38 @@ pub(crate) fn facts(config: &Config, cluster: &Cluster) -> NodeFacts {
     }
 }
 
-fn cluster_of<'a>(config: &'a Config, file: &Path) -> anyhow::Result<&'a Cluster> {
-    let missing = || format!("{}: it has no [cluster]: give `node`, `site` and where the node is", file.display());
-    config.cluster.as_ref().with_context(missing)
+fn cluster_of(config: &Config) -> anyhow::Result<&Cluster> {
+    config.cluster.as_ref().context("the node file has no [cluster]: give `node`, `site` and where the node is")
 }
 
 /// `securanet found`
 pub(crate) fn found(config_file: &Path) -> anyhow::Result<()> {
     let config = Config::load(config_file)?;
-    let cluster = cluster_of(&config, config_file)?;
+    let shards = make_founder(&config).with_context(|| config_file.display().to_string())?;
+    println!("{} will make a new cluster of {shards} shards when it runs:", who(&config)?);
+    println!("  securanet run --config {}", config_file.display());
+    println!("Then, for each node that is to come in, get a token:");
+    println!("  securanet node token --config {}", config_file.display());
+    Ok(())
+}
+
+/// `securanet join`
+pub(crate) async fn join(config_file: &Path, token: &str) -> anyhow::Result<()> {
+    let config = Config::load(config_file)?;
+    come_in(&config, token).await?;
+    println!("{} has come in:", who(&config)?);
+    println!("  securanet run --config {}", config_file.display());
+    Ok(())
+}
+
+fn who(config: &Config) -> anyhow::Result<String> {
+    let cluster = cluster_of(config)?;
+    Ok(format!("node {} at site {}", cluster.node, cluster.site))
+}
+
+/// Makes a store the founder of a cluster; how many shards that has.
+pub(crate) fn make_founder(config: &Config) -> anyhow::Result<u32> {
+    let cluster = cluster_of(config)?;
     let data = config.data_directory.as_deref().context("a cluster is made by a store: add \"store\" to `roles`")?;
     let shards = match DataDirectory::read(data)? {
         None => config.store.shards,
@@ -106,19 +129,15 @@ pub(crate) fn found(config_file: &Path) -> anyhow::Result<()> {
     };
     let member = Member { node: cluster.node.clone(), replica: ReplicaId::new(1), founder: true };
     DataDirectory::new(shards, Some(member)).write(data)?;
-    println!("node {} at site {} will make a new cluster of {shards} shards when it runs:", cluster.node, cluster.site);
-    println!("  securanet run --config {}", config_file.display());
-    println!("Then, for each node that is to come in, get a token:");
-    println!("  securanet node token --config {}", config_file.display());
-    Ok(())
+    Ok(shards)
 }
 
-/// `securanet join`
-pub(crate) async fn join(config_file: &Path, token: &str) -> anyhow::Result<()> {
+/// Lets a node come into a cluster.
+pub(crate) async fn come_in(config: &Config, token: &str) -> anyhow::Result<()> {
     let ticket: JoinTicket = token.parse()?;
-    let config = Config::load(config_file)?;
-    let cluster = cluster_of(&config, config_file)?;
-    let files = Files::in_directory(&cluster.folder(&config)?);
+    let cluster = cluster_of(config)?;
+    let folder = cluster.folder(config)?;
+    let files = Files::in_directory(&folder);
     match &config.data_directory {
         Some(data) => check_empty(data)?,
         None if files.has_certificate() => {
@@ -128,9 +147,9 @@ pub(crate) async fn join(config_file: &Path, token: &str) -> anyhow::Result<()> 
     }
     let key = files.key()?;
     let certificate_request = authority::request(&key, &cluster.node)?;
-    let ask = JoinAsk { secret: ticket.secret, certificate_request, facts: facts(&config, cluster) };
+    let ask = JoinAsk { secret: ticket.secret, certificate_request, facts: facts(config, cluster) };
     let welcome = ask_each(&ticket, &ask).await?;
-    let known = Known::load(&cluster.folder(&config)?, BTreeMap::new())?;
+    let known = Known::load(&folder, BTreeMap::new())?;
     let store = |address: &String| KnownNode { address: Some(address.clone()), store: true, removed: false };
     known.remember(welcome.stores.iter().map(|(name, address)| (name.clone(), store(address))).collect())?;
     if let Some(data) = &config.data_directory {
@@ -138,10 +157,7 @@ pub(crate) async fn join(config_file: &Path, token: &str) -> anyhow::Result<()> 
         let member = Member { node: cluster.node.clone(), replica, founder: false };
         DataDirectory::new(welcome.shards, Some(member)).write(data)?;
     }
-    files.write(&welcome.certificate)?;
-    println!("node {} at site {} has come in:", cluster.node, cluster.site);
-    println!("  securanet run --config {}", config_file.display());
-    Ok(())
+    files.write(&welcome.certificate)
 }
 
 fn check_empty(data: &Path) -> anyhow::Result<()> {

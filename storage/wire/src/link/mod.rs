@@ -5,7 +5,7 @@
 //! the connector and the acceptor are ours and not tonic's, which take their certificates once. TLS sessions are never
 //! resumed, since a resumed one would outlive the authority that vouched for it.
 //!
-//! A node without a certificate yet is a stranger ([`stranger`]): it reaches what strangers are served and nothing else, to
+//! A node without a certificate yet is a stranger ([`stranger()`]): it reaches what strangers are served and nothing else, to
 //! come in with the token that it was given ([`JoinTicket`]).
 //!
 //! A connection that dies without a word is noticed by HTTP/2 pings: the side that asks pings every 500 ms and gives up

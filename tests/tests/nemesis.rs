@@ -5,8 +5,9 @@
 //! `SECURANET_NEMESIS_STORES` says how many stores there are, each in a site of its own (1 to 5, default 3);
 //! `SECURANET_NEMESIS_SECONDS` sets how long (default 45, and until each kind of fault was used), `SECURANET_NEMESIS_SEED`
 //! which history (default 1; 0 chooses one; it is printed), `SECURANET_NEMESIS_FAULTS` which faults, separated by commas:
-//! `kill,restart,pause,isolate,halves,ring,cut,oneway,stall,slow`. A seed decides what is done and when; what the processes make of it
-//! differs from run to run.
+//! `kill,restart,pause,isolate,halves,ring,cut,oneway,stall,slow`, and `drain` when it is named: a drained node that is store
+//! and gateway does not serve its own clients yet. A seed decides what is done and when; what the processes make of it differs
+//! from run to run.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -58,7 +59,7 @@ fn places(stores: usize) -> Vec<Place> {
 fn faults() -> Vec<Kind> {
     match env::var("SECURANET_NEMESIS_FAULTS") {
         Ok(names) => names.split(',').map(|name| Kind::parse(name).unwrap()).collect(),
-        Err(_) => KINDS.to_vec(),
+        Err(_) => KINDS.into_iter().filter(|kind| *kind != Kind::Drain).collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! arrives over a cut link that carried some before, what passes a slow link was really under way that long. A fault that
 //! had no effect fails the run, since a run without faults proves nothing.
 
+mod kind;
 pub mod service;
 
 use std::{
@@ -12,9 +13,15 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use serde_json::Value;
 
+pub use self::kind::{KINDS, Kind};
 use self::service::{Seen, owed};
-use super::{ledger::Ledger, node::State, sites::Sites};
+use super::{
+    ledger::Ledger,
+    node::{Node, State},
+    sites::Sites,
+};
 use crate::{link::Wire, random::Random};
 
 /// Nodes keep in touch at least this often.
@@ -27,66 +34,9 @@ const WATCH: Duration = Duration::from_millis(700);
 const RECOVERY: Duration = Duration::from_secs(45);
 /// Whoever hears a majority of the stores is served within this time; P5 has its own measurement.
 const FAILOVER: Duration = Duration::from_secs(20);
+/// A store that is to give its work away leads nothing after this time.
+const HANDOVER: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
-
-/// What may be done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// SIGKILL, and later a start.
-    Kill,
-    /// SIGTERM, and a start.
-    Restart,
-    /// SIGSTOP, and later SIGCONT.
-    Pause,
-    /// A site is cut off from all others.
-    Isolate,
-    /// The sites fall into two halves.
-    Halves,
-    /// Each site hears its two neighbours in a ring only.
-    Ring,
-    /// Two sites do not hear each other; others hear both.
-    Cut,
-    /// A site does not hear another one, and is heard.
-    OneWay,
-    /// Nothing passes between two sites, and nothing is lost.
-    Stall,
-    /// Between two sites it is far, and the pipe is narrow.
-    Slow,
-}
-
-/// All kinds.
-pub const KINDS: [Kind; 10] = [
-    Kind::Kill,
-    Kind::Restart,
-    Kind::Pause,
-    Kind::Isolate,
-    Kind::Halves,
-    Kind::Ring,
-    Kind::Cut,
-    Kind::OneWay,
-    Kind::Stall,
-    Kind::Slow,
-];
-
-impl Kind {
-    /// By its name in lower case.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub fn parse(name: &str) -> anyhow::Result<Self> {
-        let known = KINDS.into_iter().find(|kind| format!("{kind:?}").eq_ignore_ascii_case(name));
-        known.with_context(|| format!("there is no fault {name}; there are {KINDS:?}"))
-    }
-
-    /// Whether it is something of its own among so many sites.
-    fn makes_sense(self, sites: usize) -> bool {
-        match self {
-            Self::Halves | Self::Ring => sites >= 4,
-            Self::Isolate | Self::Cut | Self::OneWay | Self::Stall | Self::Slow => sites >= 2,
-            Self::Kill | Self::Restart | Self::Pause => true,
-        }
-    }
-}
 
 /// A fault that is in effect.
 enum Fault {
@@ -95,6 +45,7 @@ enum Fault {
     Cut(Vec<Arc<Wire>>),
     Stalled(Vec<Arc<Wire>>),
     Slow(String, String),
+    Drained(String),
     /// It is over already.
     Past,
 }
@@ -109,11 +60,11 @@ pub struct Nemesis<'s> {
 }
 
 impl<'s> Nemesis<'s> {
-    /// One that uses those of these kinds of faults that so many sites allow.
+    /// One that uses those of these kinds of faults that so many stores and sites allow.
     #[must_use]
     pub fn new(sites: &'s Sites, seed: u64, kinds: &[Kind]) -> Self {
-        let count = sites.sites().len();
-        let kinds: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.makes_sense(count)).collect();
+        let (stores, places) = (sites.stores().count(), sites.sites().len());
+        let kinds: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.makes_sense(stores, places)).collect();
         let counts = kinds.iter().map(|kind| (*kind, 0)).collect();
         Self { sites, random: Random::new(seed), kinds, begun: Instant::now(), counts }
     }
@@ -143,8 +94,9 @@ impl<'s> Nemesis<'s> {
             let kind = order.swap_remove(self.random.below(order.len()));
             let before = Instant::now();
             let fault = self.strike(kind).with_context(|| format!("{kind:?}"))?;
-            // Now and then a second one on top of it.
-            let second = if self.random.below(4) == 0 { Some(self.strike_node()?) } else { None };
+            // Now and then a second one on top of it; not where a store may have given its votes away.
+            let second =
+                if kind != Kind::Drain && self.random.below(4) == 0 { Some(self.strike_node()?) } else { None };
             sleep(Duration::from_millis(500 + self.random.below(5000) as u64));
             self.await_owed(ledger, before)?;
             self.mend(fault)?;
@@ -207,6 +159,11 @@ impl<'s> Nemesis<'s> {
                 node.launch()?;
                 ensure!(node.process_id() != process, "{name} was not restarted");
                 Ok(Fault::Past)
+            }
+            Kind::Drain => {
+                let stores: Vec<&str> = self.sites.stores().map(|store| store.name.as_str()).collect();
+                let chosen = self.random.below(stores.len());
+                self.drain(stores[chosen])
             }
             Kind::Isolate => {
                 let sites = self.sites.sites();
@@ -282,6 +239,19 @@ impl<'s> Nemesis<'s> {
         Ok(Fault::Paused(name.to_owned()))
     }
 
+    fn drain(&self, name: &str) -> anyhow::Result<Fault> {
+        let node = self.sites.node(name)?;
+        let before = led_by(node)?;
+        node.cli(&["node", "drain", name], "")?;
+        let start = Instant::now();
+        while led_by(node)? > 0 {
+            ensure!(start.elapsed() < HANDOVER, "{name} drains and still leads {} groups", led_by(node)?);
+            sleep(LOOK);
+        }
+        self.say(format_args!("drain {name}: of {before} groups it leads none after {:.2?}", start.elapsed()));
+        Ok(Fault::Drained(name.to_owned()))
+    }
+
     fn cut(&self, wires: Vec<Arc<Wire>>, what: &str) -> anyhow::Result<Fault> {
         await_traffic(&wires)?;
         wires.iter().for_each(|wire| wire.cut());
@@ -347,6 +317,10 @@ impl<'s> Nemesis<'s> {
                 wires.iter().for_each(|wire| wire.set_stalled(false));
                 self.say("unstall");
             }
+            Fault::Drained(name) => {
+                self.sites.node(&name)?.cli(&["node", "resume", &name], "")?;
+                self.say(format_args!("{name} works again"));
+            }
             Fault::Slow(one, other) => {
                 for wire in self.sites.between(&one, &other)? {
                     wire.set_latency(Duration::ZERO, Duration::ZERO);
@@ -405,6 +379,13 @@ impl<'s> Nemesis<'s> {
             sleep(LOOK);
         }
     }
+}
+
+/// How many groups a store leads.
+fn led_by(store: &Node) -> anyhow::Result<usize> {
+    let status: Value = serde_json::from_str(&store.cli(&["status", "--json"], "")?)?;
+    let groups = status["groups"].as_array().context("groups")?;
+    Ok(groups.iter().filter(|group| group["leads"] == true).count())
 }
 
 fn delivered(wires: &[Arc<Wire>]) -> u64 {

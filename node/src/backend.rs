@@ -11,7 +11,10 @@ use securanet_gateway::{
     link::{Credentials, Link},
     remote::RemoteStore,
 };
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
 
 use crate::{
     cluster::{join::Files, known::Known, renewal},
@@ -21,6 +24,8 @@ use crate::{
     nodeport::NodePort,
 };
 
+/// Handing over takes a round trip and an election; whom nobody answers is not waited for.
+const RESIGN_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the expiry of the node's certificate is told; it is a day's matter.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -117,6 +122,15 @@ impl Backend {
                 routes,
                 shutdown: shutdown.clone(),
             }),
+        }
+    }
+
+    /// Before anything else is stopped: other nodes lead what this one led.
+    pub(crate) async fn resign(&self) {
+        if let Self::Local(local) = self
+            && local.place.is_some()
+        {
+            drop(timeout(RESIGN_PATIENCE, local.groups.resign()).await);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Starting, wiring and stopping one node.
 //!
 //! Order of starting: the store (or the link to stores elsewhere), listeners, outbound mail, the listener for other nodes,
-//! admin API. Order of stopping: listeners and their sessions, outbound mail, admin API, background tasks, the store. Each task is owned here
+//! admin API. Order of stopping: leadership goes to other nodes, listeners and their sessions, outbound mail, admin API, background tasks, the store. Each task is owned here
 //! and joined here.
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -226,6 +226,7 @@ impl Running {
             _ = terminate.recv() => "SIGTERM",
         };
         tracing::info!(signal, "draining");
+        self.backend.resign().await;
         self.drain.begin();
         let stopping = timeout(STOP_PATIENCE, self.stop());
         tokio::select! {

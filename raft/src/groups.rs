@@ -201,6 +201,20 @@ impl Groups {
         self.0.router.group(group)?.hand_over(to).await
     }
 
+    /// Hands on the leadership of all groups that this node leads, at the same time. Whoever stops a node does it before
+    /// anything else: the others would wait for an election, and until then ask a node that listens no more. Groups that
+    /// nobody can take over stay.
+    pub async fn resign(&self) {
+        let resigned = join_all(self.0.router.groups.values().map(|group| group.resign())).await;
+        let left = resigned.into_iter().filter(|resigned| !resigned).count();
+        if left > 0 {
+            tracing::info!(
+                groups = left,
+                "nobody takes over these groups: they wait for this node, or for an election"
+            );
+        }
+    }
+
     /// Answers from a state that has everything acknowledged before the question, or that is at least as far as
     /// `at_least` says. Whether this node leads the group does not matter: if not, the leader is asked how far its
     /// replica must be.

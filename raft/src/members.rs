@@ -131,6 +131,24 @@ impl Group {
         leads.map(drop).map_err(|_| self.refuse(format!("replica {replica} did not take over in time")))
     }
 
+    /// Hands leadership to whichever voter takes it, the one with most entries first; false when it still leads. Nothing
+    /// is done where it does not lead.
+    pub(crate) async fn resign(&self) -> bool {
+        if !self.raft.is_leader() {
+            return true;
+        }
+        let matched = self.raft.metrics().borrow_watched().replication.clone().unwrap_or_default();
+        let mut others: Vec<u64> = self.voters().into_iter().filter(|voter| *voter != self.replica_id()).collect();
+        others.sort_by_key(|voter| std::cmp::Reverse(matched.get(voter).copied().flatten().map(|id| id.index)));
+        for other in others {
+            match self.hand_over(ReplicaId::new(other)).await {
+                Ok(()) => return true,
+                Err(error) => tracing::info!(group = %self.id(), %error, "the leadership is not handed over"),
+            }
+        }
+        !self.raft.is_leader()
+    }
+
     /// Gives this replica's node the name that it has now, where the membership has another: a node that was alone, and
     /// is the first of a cluster. While nobody else votes or hears of it, nothing can be split by that.
     pub(crate) async fn name_own_node(&self) -> Result<(), StoreError> {

@@ -52,6 +52,21 @@ async fn leadership_is_handed_over_at_once_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_to_stop_leaves_its_groups_to_others_without_an_election_after_a_timeout() {
+    let cluster = Cluster::three().await;
+    cluster.write(1, 1, provision(7)).await;
+    let old = cluster.leader(1).await;
+    let started = Instant::now();
+    cluster.nodes[&old].groups.resign().await;
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(cluster.nodes[&old].groups.status().iter().all(|status| !status.is_leader));
+    assert_ne!(cluster.leader(1).await, old);
+    cluster.write(1, 2, deliver(7, 2, &[])).await;
+    assert_eq!(cluster.inbox(1, 7).await, [2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_hands_over_to_a_node_that_is_away() {
     let cluster = Cluster::three().await;
     cluster.write(1, 1, provision(7)).await;

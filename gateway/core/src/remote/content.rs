@@ -49,8 +49,13 @@ struct Open {
 impl RemoteContent {
     pub(crate) async fn open(stores: Arc<Stores>, source: Source) -> Result<Self, StoreError> {
         let (open, size_bytes, head) = open(&stores, source, HEAD_SIZE_BYTES_MAX).await?;
-        let all_here = head.len() as u64 == size_bytes;
-        Ok(Self { stores, source, size_bytes, head, open: Mutex::new((!all_here).then_some(open)) })
+        let open = if head.len() as u64 == size_bytes {
+            tokio::spawn(open.finish());
+            None
+        } else {
+            Some(open)
+        };
+        Ok(Self { stores, source, size_bytes, head, open: Mutex::new(open) })
     }
 
     async fn read_range(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
@@ -108,6 +113,16 @@ async fn open_at(node: Arc<StoreNode>, source: Source, head_bytes: u32) -> Resul
 }
 
 impl Open {
+    /// Reads the stream to its end. One that is given up before is reset, and HTTP/2 ends a connection with many of these:
+    /// they look like an attack.
+    async fn finish(self) {
+        let Self { ranges, mut frames, .. } = self;
+        drop(ranges);
+        let end = async { while let Ok(Some(_)) = frames.message().await {} };
+        // A store that is gone ends it, too.
+        drop(timeout(RANGE_PATIENCE, end).await);
+    }
+
     async fn answer(&mut self) -> Result<ReadAnswer, Miss> {
         match self.frames.message().await {
             Ok(Some(frame)) => {

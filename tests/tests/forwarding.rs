@@ -165,8 +165,9 @@ fn a_loop_between_two_servers_ends() {
         assert!(send(&server, STRANGER, &address(local), "round", "").starts_with("250"));
     }
     let taken = await_taken(&remote, 2);
-    for (message, answer) in taken.iter().zip(["250", "554 5.4.6"]) {
-        // The remote sends it back as it got it.
+    for message in &taken {
+        // The remote sends it back as it got it. Which of them left first is nobody's promise.
+        let answer = if message.to[0].contains("ann@") { "250" } else { "554 5.4.6" };
         let to = inside(&message.to[0]).replace("rude.example", "test.example");
         let mut smtp = Dialogue::smtp(server.address("smtp"), "EHLO").unwrap();
         smtp.expect(&format!("MAIL FROM:{}", message.from), "250").unwrap();

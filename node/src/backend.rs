@@ -5,12 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use securanet_admin::Node;
-use securanet_gateway::{
-    client::StoreClient,
-    connection::Shutdown,
-    link::{Credentials, Link},
-    remote::RemoteStore,
-};
+use securanet_gateway::{client::StoreClient, connection::Shutdown, link::Link, remote::RemoteStore};
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::timeout,
@@ -26,8 +21,6 @@ use crate::{
 
 /// Handing over takes a round trip and an election; whom nobody answers is not waited for.
 const RESIGN_PATIENCE: Duration = Duration::from_secs(5);
-/// How often the expiry of the node's certificate is told; it is a day's matter.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The store as gateways in this process see it, and what it is made of.
 pub(crate) enum Backend {
@@ -48,7 +41,7 @@ impl Backend {
     /// Opens the store of this node, or begins to look for those of its cluster.
     pub(crate) async fn open(config: &Config, shutdown: &Shutdown, tasks: &mut JoinSet<()>) -> anyhow::Result<Self> {
         if config.is_store() {
-            return Ok(Self::Local(LocalStore::open(config, shutdown, tasks).await?));
+            return Ok(Self::Local(Box::pin(LocalStore::open(config, shutdown, tasks)).await?));
         }
         let Some(cluster) = &config.cluster else { bail!("a gateway alone needs [cluster]") };
         let folder = cluster.folder(config)?;
@@ -59,15 +52,7 @@ impl Backend {
         let credentials = files.credentials()?;
         let link = Link::new(credentials.clone());
         let known = Arc::new(Known::load(&folder, cluster.reach.clone())?);
-        tasks.spawn(watch_credentials(credentials.clone(), shutdown.clone()));
-        let fresh = renewal::keep_fresh(files, credentials, link.clone(), known.clone());
-        let until = shutdown.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = until.draining() => {}
-                () = fresh => {}
-            }
-        });
+        tasks.spawn(renewal::look_after(files, credentials, link.clone(), known.clone(), shutdown.clone()));
         let stores = if cluster.stores.is_empty() { known.stores() } else { cluster.stores.clone() };
         let (store, keeping) = RemoteStore::new(&link, &stores).context("cluster.stores")?;
         // Not one of the tasks: sessions need their stores until they have ended.
@@ -146,21 +131,5 @@ impl Backend {
                 tracing::info!("stopped");
             }
         }
-    }
-}
-
-/// Reads the files again when they change, and tells when the certificate ends.
-pub(crate) async fn watch_credentials(credentials: Arc<Credentials>, shutdown: Shutdown) {
-    let telling = async {
-        loop {
-            let file = credentials.certificate_file().display().to_string();
-            metrics::gauge!("securanet_tls_certificate_expiry_seconds", "listener" => "cluster", "certificate" => file)
-                .set(credentials.expires_unix_seconds() as f64);
-            tokio::time::sleep(EXPIRY_INTERVAL).await;
-        }
-    };
-    tokio::select! {
-        () = credentials.clone().watch(shutdown.draining()) => {}
-        () = telling => {}
     }
 }

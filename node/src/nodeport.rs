@@ -8,7 +8,7 @@ use securanet_gateway::{
     client::StoreClient,
     connection::Shutdown,
     model::{
-        Answer, Epoch, GroupId, Query, ReplicaId, Token, UnixMillis,
+        Answer, GroupId, Query, ReplicaId, UnixMillis,
         delivery::{QueueAnswer, QueueQuery},
         directory::{DirectoryAnswer, DirectoryQuery},
         limits::COMMIT_TIMEOUT_MILLIS,
@@ -22,7 +22,7 @@ use securanet_raft::{GroupStatus, Groups, Stores};
 use tokio::time::timeout;
 
 use crate::{
-    cluster::member::{Place, as_it_is},
+    cluster::member::{Place, as_it_is, replica_says},
     content::ContentCare,
     disk::DiskWatch,
     overview::Overview,
@@ -110,8 +110,7 @@ impl NodePort {
 
     /// What this replica of a group says, which may be behind: an operator asks when there is no leader, too.
     async fn local(&self, group: GroupId, query: Query) -> Option<Answer> {
-        let anything = Token { group, epoch: Epoch::new(0), index: 0 };
-        timeout(LOCAL_PATIENCE, self.groups.query(group, query, Some(anything))).await.ok()?.ok()
+        timeout(LOCAL_PATIENCE, replica_says(&self.groups, group, query)).await.ok()?.ok()
     }
 
     fn problems(&self) -> Vec<String> {
@@ -145,7 +144,7 @@ impl NodePort {
             lag_entries: slowest.filter(|_| status.is_leader),
             hollow: status.hollow,
             term: status.term,
-            last_log_index: status.last_log.unwrap_or(0),
+            last_log_index: last,
             applied_index: status.applied.unwrap_or(0),
             accounts: totals.accounts,
             messages: totals.messages,

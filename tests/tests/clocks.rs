@@ -291,3 +291,31 @@ fn a_gateway_with_a_wrong_clock_refuses_for_now_and_goes_on_when_it_is_right() {
     }
     ledger.check_at(&gateway, &store, &["ann"]);
 }
+
+#[test]
+fn a_certificate_of_which_a_third_is_left_is_renewed() {
+    let store = Server::start_store(&["ann"]).unwrap();
+    let clock = WallClock::new(0).unwrap();
+    let options = Options { wrapper: clock.wrapper(), ..Options::default() };
+    let mut gateway = store.start_gateway("gateway-1", options).unwrap();
+    let certificate = gateway.folder().join("cluster/certificate.pem");
+    let first = std::fs::read_to_string(&certificate).unwrap();
+    let renewed = "the node has a new certificate in its cluster";
+    // It holds for 90 days.
+    for (days, new) in [(55, false), (65, true)] {
+        clock.set(days * 86_400).unwrap();
+        gateway.restart().unwrap();
+        let there = |gateway: &Server| gateway.log().contains(renewed);
+        if new {
+            await_true("the certificate is renewed", &gateway, || there(&gateway));
+        } else {
+            std::thread::sleep(Duration::from_secs(3));
+        }
+        assert_eq!(there(&gateway), new, "after {days} days");
+        assert_eq!(std::fs::read_to_string(&certificate).unwrap() != first, new, "after {days} days");
+    }
+    // The new one is good.
+    clock.set(0).unwrap();
+    gateway.restart().unwrap();
+    Dialogue::imap(gateway.address("imap"), "ann").unwrap();
+}

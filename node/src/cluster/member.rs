@@ -7,7 +7,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
@@ -38,7 +38,7 @@ use super::{
     placer, renewal,
     service::{Opened, Registrar},
 };
-use crate::{backend::watch_credentials, config::Config, front, roles, store_service::StoreService};
+use crate::{config::Config, front, roles, store_service::StoreService};
 
 /// How often somebody who waits is told what for.
 const TELL: Duration = Duration::from_secs(10);
@@ -106,13 +106,18 @@ impl Place {
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Cluster> {
         if self.files.has_certificate() {
-            self.listen(groups, shutdown, tasks).await?;
-            return self.facts(groups, shards).await;
+            let shown = self.listen(groups, shutdown, tasks).await?;
+            let cluster = self.facts(groups, shards).await;
+            let ours = ClusterId::new(cluster.id);
+            if shown.cluster != ours {
+                bail!("the certificate is of {shown}, and the data directory is of cluster {ours}: put its own back");
+            }
+            return Ok(cluster);
         }
         if !self.member.founder {
             bail!("{} has no certificate: come in again with `securanet join`", self.member.node);
         }
-        let cluster = self.facts(groups, shards).await?;
+        let cluster = self.facts(groups, shards).await;
         let authority = authority_of(groups, ClusterId::new(cluster.id)).await?;
         change(groups, DirectoryCommand::FoundCluster(self.facts.clone())).await?;
         let identity = Identity { node: self.member.node.clone(), cluster: ClusterId::new(cluster.id) };
@@ -142,7 +147,13 @@ impl Place {
         });
     }
 
-    async fn listen(&self, groups: &Groups, shutdown: &Shutdown, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    /// Serves other nodes, as whom its certificate shows.
+    async fn listen(
+        &self,
+        groups: &Groups,
+        shutdown: &Shutdown,
+        tasks: &mut JoinSet<()>,
+    ) -> anyhow::Result<Arc<Identity>> {
         let credentials = self.files.credentials()?;
         let shown = credentials.identity();
         if shown.node != self.member.node {
@@ -155,17 +166,10 @@ impl Place {
             socket.with_context(|| format!("cluster.address {}: choose another in the node file", self.address))?;
         *self.bound.lock() = Some(socket.local_addr()?);
         tracing::info!(address = %socket.local_addr()?, node = %shown.node, cluster = %shown.cluster, "serving other nodes");
-        let fresh = renewal::keep_fresh(self.files.clone(), credentials.clone(), link, self.known.clone());
-        let until = shutdown.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = until.draining() => {}
-                () = fresh => {}
-            }
-        });
-        tasks.spawn(watch_credentials(credentials.clone(), shutdown.clone()));
+        let (files, known) = (self.files.clone(), self.known.clone());
+        tasks.spawn(renewal::look_after(files, credentials.clone(), link, known, shutdown.clone()));
         tasks.spawn(serve(socket, credentials, self.served(groups, shutdown), shutdown.clone()));
-        Ok(())
+        Ok(shown)
     }
 
     fn served(&self, groups: &Groups, shutdown: &Shutdown) -> Served {
@@ -178,31 +182,24 @@ impl Place {
     }
 
     /// The cluster's facts. The founder makes them; others wait until they have come.
-    async fn facts(&self, groups: &Groups, shards: u32) -> anyhow::Result<Cluster> {
-        let found = async {
-            loop {
-                match as_it_is(groups, DirectoryQuery::Cluster).await {
-                    Ok(DirectoryAnswer::Cluster(Some(cluster))) => return cluster,
-                    Ok(_) if self.member.founder => match make_facts(groups, shards).await {
-                        Ok(()) => continue,
-                        Err(error) => tracing::warn!(%error, "the cluster is not made yet"),
-                    },
-                    // Nothing has come yet.
-                    Ok(_) | Err(_) => {}
-                }
-                tokio::time::sleep(PAUSE).await;
+    async fn facts(&self, groups: &Groups, shards: u32) -> Cluster {
+        let mut told = Instant::now();
+        loop {
+            match as_it_is(groups, DirectoryQuery::Cluster).await {
+                Ok(DirectoryAnswer::Cluster(Some(cluster))) => return cluster,
+                Ok(_) if self.member.founder => match make_facts(groups, shards).await {
+                    Ok(()) => continue,
+                    Err(error) => tracing::warn!(%error, "the cluster is not made yet"),
+                },
+                // Nothing has come yet.
+                Ok(_) | Err(_) => {}
             }
-        };
-        let told = async {
-            loop {
-                tokio::time::sleep(TELL).await;
+            if told.elapsed() > TELL {
+                told = Instant::now();
                 let nodes = self.known.stores().join(", ");
                 tracing::warn!(nodes, "still waiting for the cluster's directory from another node");
             }
-        };
-        tokio::select! {
-            cluster = found => Ok(cluster),
-            () = told => bail!("nobody tells any more"),
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -266,10 +263,15 @@ async fn serve(socket: TcpListener, credentials: Arc<Credentials>, served: Serve
     }
 }
 
-/// What this replica of the directory says, which may be behind.
+/// What this replica of a group says, which may be behind.
+pub(crate) async fn replica_says(groups: &Groups, group: GroupId, query: Query) -> Result<Answer, StoreError> {
+    let anything = Token { group, epoch: Epoch::new(0), index: 0 };
+    groups.query(group, query, Some(anything)).await
+}
+
+/// The same of the directory.
 pub(crate) async fn as_it_is(groups: &Groups, query: DirectoryQuery) -> Result<DirectoryAnswer, StoreError> {
-    let anything = Token { group: GroupId::DIRECTORY, epoch: Epoch::new(0), index: 0 };
-    match groups.query(GroupId::DIRECTORY, Query::Directory(query), Some(anything)).await? {
+    match replica_says(groups, GroupId::DIRECTORY, Query::Directory(query)).await? {
         Answer::Directory(answer) => Ok(answer),
         other => Err(StoreError::Internal(format!("the directory answered out of turn: {other:?}"))),
     }

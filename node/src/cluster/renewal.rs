@@ -1,10 +1,13 @@
-//! New certificates before the old ones end.
+//! The certificate of this node: read again when its file changes, told of, and renewed before it ends.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use rcgen::KeyPair;
-use securanet_gateway::link::{Credentials, Expect, Link, Pings};
+use securanet_gateway::{
+    connection::Shutdown,
+    link::{Credentials, Expect, Link, Pings},
+};
 use securanet_wire::enrolment::{
     Certificate, MESSAGE_BYTES_MAX, proto::membership_client::MembershipClient, renew_to_wire, renewed_from_wire,
 };
@@ -12,6 +15,8 @@ use tokio::time::timeout;
 
 use super::{authority, join::Files, known::Known};
 
+/// How often its expiry is told; it is a day's matter.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 /// How often the certificate is looked at.
 const LOOK: Duration = Duration::from_secs(600);
 /// One is asked for when so much of its time is left: a third.
@@ -19,13 +24,36 @@ const LEFT_SECONDS: i64 = authority::NODE_DAYS * 86_400 / 3;
 /// What one store gets to answer.
 const ASK_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Keeps the node's certificate fresh, for as long as it is polled. What it writes is picked up by
-/// [`Credentials::watch`].
-pub(crate) async fn keep_fresh(files: Files, credentials: Arc<Credentials>, link: Link, known: Arc<Known>) {
+/// Looks after the node's certificate until the node drains.
+pub(crate) async fn look_after(
+    files: Files,
+    credentials: Arc<Credentials>,
+    link: Link,
+    known: Arc<Known>,
+    shutdown: Shutdown,
+) {
+    tokio::select! {
+        () = credentials.clone().watch(shutdown.draining()) => {}
+        () = tell_expiry(&credentials) => {}
+        () = keep_fresh(&files, &credentials, &link, &known) => {}
+    }
+}
+
+async fn tell_expiry(credentials: &Credentials) {
+    loop {
+        let file = credentials.certificate_file().display().to_string();
+        metrics::gauge!("securanet_tls_certificate_expiry_seconds", "listener" => "cluster", "certificate" => file)
+            .set(credentials.expires_unix_seconds() as f64);
+        tokio::time::sleep(EXPIRY_INTERVAL).await;
+    }
+}
+
+/// Renews it when it is time. What it writes is picked up by [`Credentials::watch`].
+async fn keep_fresh(files: &Files, credentials: &Credentials, link: &Link, known: &Known) {
     loop {
         let left = credentials.expires_unix_seconds() - jiff::Timestamp::now().as_second();
         if left < LEFT_SECONDS {
-            match renew(&files, &link, &known).await {
+            match renew(files, link, known).await {
                 Ok(()) => tracing::info!("the node has a new certificate in its cluster"),
                 Err(error) => {
                     let hours = left / 3600;

@@ -1,3 +1,5 @@
+//! What is planned: examples by table, and properties of every plan.
+
 use super::*;
 
 const LONG: Duration = Duration::from_secs(3600);

@@ -86,6 +86,12 @@ pub(crate) enum Disbelief {
     NoNode(#[from] super::IdentityError),
 }
 
+impl From<Disbelief> for rustls::Error {
+    fn from(why: Disbelief) -> Self {
+        Self::InvalidCertificate(rustls::CertificateError::Other(rustls::OtherError(std::sync::Arc::new(why))))
+    }
+}
+
 /// An error of a handshake in words that an operator understands.
 pub(crate) fn explain(error: &io::Error) -> String {
     use rustls::{AlertDescription as Alert, CertificateError, Error};

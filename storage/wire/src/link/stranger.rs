@@ -7,19 +7,24 @@ use std::{sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
     },
     crypto::{CryptoProvider, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
-    server::ParsedCertificate,
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Identity, LinkError, connect::handshake, credentials::ALPN, error::Disbelief, token::sha256};
+use super::{
+    Identity, LinkError,
+    connect::handshake,
+    credentials::ALPN,
+    error::Disbelief,
+    token::sha256,
+    verify::{no_tls12, signed_by},
+};
 
 /// What a stranger asks for is one commit and a signature.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
@@ -68,17 +73,13 @@ impl ServerCertVerifier for Pinned {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let other =
-            |why: Disbelief| rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))));
-        let found = Identity::of_certificate(end_entity).map_err(|error| other(error.into()))?;
+        let found = Identity::of_certificate(end_entity).map_err(Disbelief::from)?;
         let authority = intermediates.iter().find(|shown| sha256(shown) == self.authority);
-        let authority = authority.ok_or_else(|| other(Disbelief::OtherAuthority { found: Box::new(found.clone()) }))?;
+        let authority = authority.ok_or_else(|| Disbelief::OtherAuthority { found: Box::new(found.clone()) })?;
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone())?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        let parsed = ParsedCertificate::try_from(end_entity)?;
-        let signed = verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, algorithms);
-        signed.map_err(|error| other(Disbelief::NotSigned { found: Box::new(found), why: error.to_string() }))?;
+        let signed = signed_by(&roots, end_entity, &[], now, &self.provider);
+        signed.map_err(|error| Disbelief::NotSigned { found: Box::new(found), why: error.to_string() })?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -88,7 +89,7 @@ impl ServerCertVerifier for Pinned {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("nodes speak TLS 1.3 alone".to_owned()))
+        Err(no_tls12())
     }
 
     fn verify_tls13_signature(

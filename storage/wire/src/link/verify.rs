@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme,
+    DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
@@ -20,6 +20,24 @@ use rustls::{
 };
 
 use super::{ClusterId, Identity, LinkError, error::Disbelief};
+
+/// Whether one of the roots has signed a certificate.
+pub(super) fn signed_by(
+    roots: &RootCertStore,
+    certificate: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    provider: &CryptoProvider,
+) -> Result<(), rustls::Error> {
+    let algorithms = provider.signature_verification_algorithms.all;
+    let parsed = ParsedCertificate::try_from(certificate)?;
+    verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms)
+}
+
+/// What nodes say of TLS 1.2.
+pub(super) fn no_tls12() -> rustls::Error {
+    rustls::Error::General("nodes speak TLS 1.3 alone".to_owned())
+}
 
 /// Believes nodes of one cluster.
 #[derive(Debug)]
@@ -43,13 +61,11 @@ impl Believer {
 
     /// What the certificate says, held against what was found of its signature.
     fn judge(&self, certificate: &CertificateDer<'_>, signed: Result<(), rustls::Error>) -> Result<(), rustls::Error> {
-        let other =
-            |why: Disbelief| rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))));
-        let found = Identity::of_certificate(certificate).map_err(|error| other(error.into()))?;
+        let found = Identity::of_certificate(certificate).map_err(Disbelief::from)?;
         if found.cluster != self.cluster {
-            return Err(other(Disbelief::Foreign { found: Box::new(found), ours: self.cluster }));
+            return Err(Disbelief::Foreign { found: Box::new(found), ours: self.cluster }.into());
         }
-        signed.map_err(|error| other(Disbelief::NotSigned { found: Box::new(found), why: error.to_string() }))
+        signed.map_err(|error| Disbelief::NotSigned { found: Box::new(found), why: error.to_string() }.into())
     }
 }
 
@@ -62,10 +78,7 @@ impl ServerCertVerifier for Believer {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let signed = ParsedCertificate::try_from(end_entity).and_then(|parsed| {
-            let algorithms = self.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)
-        });
+        let signed = signed_by(&self.roots, end_entity, intermediates, now, &self.provider);
         self.judge(end_entity, signed).map(|()| ServerCertVerified::assertion())
     }
 
@@ -75,7 +88,7 @@ impl ServerCertVerifier for Believer {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("nodes speak TLS 1.3 alone".to_owned()))
+        Err(no_tls12())
     }
 
     fn verify_tls13_signature(
@@ -118,7 +131,7 @@ impl ClientCertVerifier for Believer {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("nodes speak TLS 1.3 alone".to_owned()))
+        Err(no_tls12())
     }
 
     fn verify_tls13_signature(

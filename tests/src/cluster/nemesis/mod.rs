@@ -140,6 +140,31 @@ impl<'s> Nemesis<'s> {
         sites
     }
 
+    /// Cuts the sites into two parts.
+    fn halves(&mut self) -> anyhow::Result<Fault> {
+        let order = self.shuffled_sites();
+        let (one, other) = order.split_at(order.len() / 2);
+        let mut wires = Vec::new();
+        for one in one {
+            other.iter().for_each(|other| wires.extend(self.both_ways(one, other)));
+        }
+        self.cut(wires, &format!("{} from {}", one.join(" and "), other.join(" and ")))
+    }
+
+    /// Leaves each site its two neighbours.
+    fn ring(&mut self) -> anyhow::Result<Fault> {
+        let order = self.shuffled_sites();
+        let mut wires = Vec::new();
+        for (at, one) in order.iter().enumerate() {
+            for (beyond, other) in order.iter().enumerate().skip(at + 2) {
+                if beyond - at + 1 < order.len() {
+                    wires.extend(self.both_ways(one, other));
+                }
+            }
+        }
+        self.cut(wires, &format!("all but the ring {}", order.join(", ")))
+    }
+
     fn strike(&mut self, kind: Kind) -> anyhow::Result<Fault> {
         match kind {
             Kind::Kill => {
@@ -172,27 +197,8 @@ impl<'s> Nemesis<'s> {
                 let wires = others.flat_map(|other| self.both_ways(&site, other));
                 self.cut(wires.collect(), &format!("{site} from all others"))
             }
-            Kind::Halves => {
-                let order = self.shuffled_sites();
-                let (one, other) = order.split_at(order.len() / 2);
-                let mut wires = Vec::new();
-                for one in one {
-                    other.iter().for_each(|other| wires.extend(self.both_ways(one, other)));
-                }
-                self.cut(wires, &format!("{} from {}", one.join(" and "), other.join(" and ")))
-            }
-            Kind::Ring => {
-                let order = self.shuffled_sites();
-                let mut wires = Vec::new();
-                for (at, one) in order.iter().enumerate() {
-                    for (beyond, other) in order.iter().enumerate().skip(at + 2) {
-                        if beyond - at + 1 < order.len() {
-                            wires.extend(self.both_ways(one, other));
-                        }
-                    }
-                }
-                self.cut(wires, &format!("all but the ring {}", order.join(", ")))
-            }
+            Kind::Halves => self.halves(),
+            Kind::Ring => self.ring(),
             Kind::Cut => {
                 let (one, other) = self.some_pair();
                 let wires = self.both_ways(&one, &other);

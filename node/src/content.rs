@@ -14,7 +14,7 @@ use securanet_blob::{
 use securanet_gateway::{
     clock,
     connection::Shutdown,
-    model::{Answer, BlobId, GroupId, Query, StoreError},
+    model::{Answer, BlobId, Freshness, GroupId, Query, StoreError},
 };
 use securanet_kv::{KeyRange, KeyValue};
 use securanet_raft::{Groups, Stores};
@@ -50,7 +50,8 @@ fn untold(error: &StoreError) -> BlobError {
 
 impl Names {
     fn ask(&self, group: GroupId, query: Query) -> Result<Answer, BlobError> {
-        self.runtime.block_on(self.groups.query(group, query, None)).map_err(|error| untold(&error))
+        let asked = self.runtime.block_on(self.groups.query(group, query, Freshness::Now));
+        asked.map(|(answer, _)| answer).map_err(|error| untold(&error))
     }
 }
 

@@ -16,7 +16,7 @@ use securanet_gateway::{
     client, clock,
     connection::Shutdown,
     model::{
-        Answer, Command, EmailId, Execute, GroupId, Query, Reply, StoreError, TenantId, Token,
+        Answer, Command, EmailId, Execute, Freshness, GroupId, Query, Reply, StoreError, TenantId,
         account::{AccountAnswer, AccountQuery, AccountRef, MessageContent},
         content::{Ingested, Sealed},
         delivery::{DeliverTo, FanOut, QueueCommand},
@@ -25,7 +25,7 @@ use securanet_gateway::{
         outbound::{OutboundAnswer, OutboundCommand, OutboundQuery},
         request::Topic,
     },
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 use securanet_raft::Groups;
 use tokio::{sync::watch, time::timeout};
@@ -54,6 +54,18 @@ impl Front {
         shutdown: Shutdown,
     ) -> Self {
         Self { groups, intake, blobs, disk, shutdown }
+    }
+
+    /// Asks for content. It never changes, so that what this replica has is as good as what its leader has; only when it
+    /// has none it may be behind.
+    async fn find(&self, group: GroupId, query: Query) -> Result<Answer, StoreError> {
+        let (answer, _) = self.groups.query(group, query.clone(), Freshness::Any).await?;
+        match answer {
+            Answer::Account(AccountAnswer::Content(Some(_))) | Answer::Outbound(OutboundAnswer::Content(Some(_))) => {
+                Ok(answer)
+            }
+            _ => Ok(self.groups.query(group, query, Freshness::Now).await?.0),
+        }
     }
 
     async fn open_content(&self, content: MessageContent) -> Result<Box<dyn Content>, StoreError> {
@@ -147,16 +159,11 @@ impl Store for Front {
         })
     }
 
-    fn query(
-        &self,
-        group: GroupId,
-        query: Query,
-        at_least: Option<Token>,
-    ) -> BoxFuture<'_, Result<Answer, StoreError>> {
+    fn query(&self, group: GroupId, query: Query, freshness: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
         Box::pin(async move {
-            let mut answer = self.groups.query(group, query, at_least).await?;
+            let (mut answer, index) = self.groups.query(group, query, freshness).await?;
             open_summaries(&mut answer)?;
-            Ok(answer)
+            Ok(Answered { answer, index })
         })
     }
 
@@ -192,20 +199,17 @@ impl Store for Front {
     ) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
         Box::pin(async move {
             let query = Query::Account(account, AccountQuery::Content(email));
-            let Answer::Account(AccountAnswer::Content(Some(content))) = self.groups.query(group, query, None).await?
-            else {
-                return Err(StoreError::NotFound);
-            };
-            self.open_content(*content).await
+            match self.find(group, query).await? {
+                Answer::Account(AccountAnswer::Content(Some(content))) => self.open_content(*content).await,
+                _ => Err(StoreError::NotFound),
+            }
         })
     }
 
     fn open_outbound(&self, group: GroupId, item: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
         Box::pin(async move {
             let query = Query::Outbound(OutboundQuery::Content(item));
-            let Answer::Outbound(OutboundAnswer::Content(Some(message))) =
-                self.groups.query(group, query, None).await?
-            else {
+            let Answer::Outbound(OutboundAnswer::Content(Some(message))) = self.find(group, query).await? else {
                 return Err(StoreError::NotFound);
             };
             // What leaves has no recipient's prefix.

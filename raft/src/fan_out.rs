@@ -13,7 +13,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use securanet_model::{
-    Answer, Command, Execute, GroupId, Query, Reply, RequestId, StoreError,
+    Answer, Command, Execute, Freshness, GroupId, Query, Reply, RequestId, StoreError,
     account::AccountRefusal,
     delivery::{
         Deliver, DeliverReply, Delivered, DeliveryKey, PendingDelivery, QueueAnswer, QueueCommand, QueueQuery,
@@ -136,9 +136,10 @@ impl FanOut {
         // Targets take turns in the answer, so this is enough for each of them.
         let rows = (self.per_target_max * router.groups_count()).min(LOOK_ROWS_MAX);
         let rows_max = u32::try_from(rows).unwrap_or(u32::MAX);
-        let pending = match router.query(queue, Query::Queue(QueueQuery::Pending { rows_max }), None).await {
-            Ok(Answer::Queue(QueueAnswer::Pending(pending))) => pending,
-            Ok(other) => return tracing::error!(group = %queue, ?other, "the engine answered out of turn"),
+        let query = Query::Queue(QueueQuery::Pending { rows_max });
+        let pending = match router.query(queue, query, Freshness::Now).await {
+            Ok((Answer::Queue(QueueAnswer::Pending(pending)), _)) => pending,
+            Ok((other, _)) => return tracing::error!(group = %queue, ?other, "the engine answered out of turn"),
             // The timer looks again; a new leader looks by itself.
             Err(error) => return tracing::debug!(group = %queue, %error, "the queue cannot be read"),
         };

@@ -9,8 +9,8 @@ use std::{
 use openraft::{RaftMetrics, async_runtime::watch::WatchReceiver, errors::ForwardToLeader};
 use parking_lot::Mutex;
 use securanet_model::{
-    Answer, Execute, GroupId, Query, ReplicaId, Reply, StoreError, Token, account::AccountQuery, delivery::QueueQuery,
-    directory::DirectoryQuery, limits, outbound::OutboundQuery,
+    Answer, Execute, Freshness, GroupId, Query, ReplicaId, Reply, StoreError, account::AccountQuery,
+    delivery::QueueQuery, directory::DirectoryQuery, limits, outbound::OutboundQuery,
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -18,6 +18,7 @@ use crate::{
     RaftError, Settings,
     batch::Batcher,
     gate::Gate,
+    heard::Heard,
     log::GroupLog,
     network::{Arrivals, GroupNetwork, Network},
     read_index::Questions,
@@ -58,6 +59,8 @@ pub(crate) struct Group {
     pub(crate) gate: Arc<Gate>,
     /// What readers here ask of the leader.
     pub(crate) questions: Arc<Questions>,
+    /// What the leader's heartbeats told of how far the group is.
+    pub(crate) heard: Heard,
     network: Network,
     /// What the log held when the group was started, which may have been acknowledged.
     last_at_start: Option<u64>,
@@ -111,6 +114,7 @@ impl Group {
             arrivals: Arrivals::default(),
             gate: gate.clone(),
             questions: Questions::new(),
+            heard: Heard::default(),
             network: network.clone(),
             last_at_start,
         })
@@ -228,9 +232,9 @@ impl Group {
         StoreError::Unavailable(format!("group {} has stopped", self.id))
     }
 
-    /// Answers a query from the live state, once it is at least as far as asked for.
-    pub(crate) async fn query(&self, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
-        self.catch_up(at_least).await?;
+    /// Answers a query from the live state, once it is as new as asked for, and says how far it was.
+    pub(crate) async fn query(&self, query: Query, freshness: Freshness) -> Result<(Answer, u64), StoreError> {
+        self.catch_up(freshness).await?;
         if reads_much(&query) {
             let replica = self.replica.clone();
             let answered = tokio::task::spawn_blocking(move || answer(&replica, &query)).await;
@@ -362,10 +366,13 @@ fn slowest_matched(metrics: &RaftMetrics<TypeConfig>, own: u64) -> Option<u64> {
     others.map(|voter| replication.get(&voter).copied().flatten().map_or(0, |id| id.index)).min()
 }
 
-fn answer(replica: &Replica, query: &Query) -> Result<Answer, StoreError> {
+fn answer(replica: &Replica, query: &Query) -> Result<(Answer, u64), StoreError> {
+    // Before the view is taken, which is then at least as far.
+    let index = replica.applied().map_or(0, |id| id.index);
     let (view, space) = replica.view();
     let answered = securanet_engine::answer(&*view, space, query);
-    answered.map_err(|error| RaftError::Engine { group: replica.group(), error }.into())
+    let answer = answered.map_err(|error| RaftError::Engine { group: replica.group(), error })?;
+    Ok((answer, index))
 }
 
 /// Whether answering may read so many rows that other tasks of the thread would notice.

@@ -9,7 +9,7 @@ use std::{
 use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use securanet_model::{
-    Answer, BlobId, Execute, GroupId, Query, ReplicaId, Reply, StoreError, Token,
+    Answer, BlobId, Execute, Freshness, GroupId, Query, ReplicaId, Reply, StoreError,
     request::{Topic, Totals},
 };
 use tokio::{
@@ -215,15 +215,14 @@ impl Groups {
         }
     }
 
-    /// Answers from a state that has everything acknowledged before the question, or that is at least as far as
-    /// `at_least` says. Whether this node leads the group does not matter: if not, the leader is asked how far its
-    /// replica must be.
+    /// Answers from a state that is as new as is asked for, and says how far it was. Whether this node leads the group does
+    /// not matter: where it must be known, the leader is asked how far its replica must be.
     ///
     /// # Errors
     /// [`StoreError::NoGroup`]; [`StoreError::Unavailable`] when for five seconds no leader can be asked, or the replica
     /// is not as far; [`StoreError::Damaged`] when the state does not decode.
-    pub async fn query(&self, group: GroupId, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
-        self.0.router.query(group, query, at_least).await
+    pub async fn query(&self, group: GroupId, query: Query, freshness: Freshness) -> Result<(Answer, u64), StoreError> {
+        self.0.router.query(group, query, freshness).await
     }
 
     /// Wakes on each change of the topic that becomes visible from now on; the value is the index of the last one
@@ -240,7 +239,7 @@ impl Groups {
     pub async fn totals(&self) -> Result<Vec<(GroupId, Totals)>, StoreError> {
         let mut totals = Vec::new();
         for group in self.0.router.groups.values() {
-            match group.query(Query::Totals, None).await? {
+            match group.query(Query::Totals, Freshness::Now).await?.0 {
                 Answer::Totals(sums) => totals.push((group.id(), sums)),
                 Answer::WrongGroup => {}
                 other => return Err(StoreError::Internal(format!("the engine answered out of turn: {other:?}"))),

@@ -30,6 +30,7 @@ mod forward;
 mod gate;
 mod group;
 mod groups;
+mod heard;
 mod hollow;
 mod leader;
 mod log;

@@ -18,9 +18,9 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use openraft::ReadPolicy;
+use openraft::{Instant as _, ReadPolicy, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
-use securanet_model::{StoreError, Token};
+use securanet_model::{Freshness, StoreError};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout, timeout_at},
@@ -78,16 +78,19 @@ impl Questions {
 }
 
 impl Group {
-    /// Waits until the state holds what a reader may expect: what the token names, or all that was acknowledged before
-    /// the question.
+    /// Waits until the state is as new as a reader asks for.
     ///
-    /// On a group's only voter the latter is the applied state itself, because a request is acknowledged after it is
-    /// applied, and nobody else can commit anything; it only must have replayed what its predecessor acknowledged.
-    pub(crate) async fn catch_up(&self, at_least: Option<Token>) -> Result<(), StoreError> {
+    /// On a group's only voter all that was acknowledged is the applied state itself, because a request is acknowledged
+    /// after it is applied, and nobody else can commit anything; it only must have replayed what its predecessor
+    /// acknowledged.
+    pub(crate) async fn catch_up(&self, freshness: Freshness) -> Result<(), StoreError> {
         let until = Instant::now() + CATCH_UP;
-        let index = match at_least {
-            Some(token) => token.index,
-            None => match self.read_index(until).await? {
+        let index = match freshness {
+            Freshness::Any => return Ok(()),
+            Freshness::Within(millis) if self.is_newer_than(Duration::from_millis(millis.into())) => return Ok(()),
+            // An index of another group means nothing here.
+            Freshness::AtLeast(token) if token.group == self.id() => token.index,
+            _ => match self.read_index(until).await? {
                 Some(index) => index,
                 None => return Ok(()),
             },
@@ -148,6 +151,20 @@ impl Group {
     /// Makes sure that this replica leads; how far a reader must be.
     pub(crate) async fn confirm_leading(&self) -> Answer {
         confirm(&self.raft).await
+    }
+
+    /// Whether this replica has all that was acknowledged longer ago than this.
+    fn is_newer_than(&self, age: Duration) -> bool {
+        if !self.is_ready() {
+            return false;
+        }
+        if self.raft.is_leader() {
+            let metrics = self.raft.metrics();
+            let acked = metrics.borrow_watched().last_quorum_acked;
+            return self.is_alone() || acked.is_some_and(|acked| acked.elapsed() < age);
+        }
+        let applied = self.replica.applied().map_or(0, |id| id.index);
+        self.heard.since(applied).is_some_and(|since| since.elapsed() < age)
     }
 
     fn behind(&self, what: &str, why: &str) -> StoreError {

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use securanet_blob::{BlobStore, Lease, intake::LEASE_MILLIS};
-use securanet_model::{Answer, BlobId, Execute, GroupId, Query, StoreError, Token, UnixMillis};
+use securanet_model::{Answer, BlobId, Execute, Freshness, GroupId, Query, StoreError, UnixMillis};
 
 use crate::{
     batch::Outcome,
@@ -104,8 +104,13 @@ impl Router {
         }
     }
 
-    pub(crate) async fn query(&self, id: GroupId, query: Query, at_least: Option<Token>) -> Result<Answer, StoreError> {
-        self.group(id)?.query(query, at_least).await
+    pub(crate) async fn query(
+        &self,
+        id: GroupId,
+        query: Query,
+        freshness: Freshness,
+    ) -> Result<(Answer, u64), StoreError> {
+        self.group(id)?.query(query, freshness).await
     }
 }
 

@@ -15,7 +15,7 @@ use securanet_blob::{
 };
 use securanet_kv::{Direction, Durability, KeyRange, KeyValue, Read, WriteBatch};
 use securanet_model::{
-    Answer, BlobId, Command, Epoch, GroupId, Query, Reply, ReversePath, StoreError, Token, UnixMillis,
+    Answer, BlobId, Command, Epoch, Freshness, GroupId, Query, Reply, ReversePath, StoreError, Token, UnixMillis,
     delivery::{
         Deliver, DeliverReply, Delivered, FanOut, FanOutTarget, QueueAnswer, QueueCommand, QueueQuery, QueueReply,
         QuotaRule,
@@ -41,7 +41,7 @@ async fn a_committed_command_is_answered_and_can_be_read_at_once() {
     assert!(index <= applied && index > 0);
     let token = Token { group: GroupId::new(1), epoch: Epoch::new(0), index };
     assert!(
-        matches!(groups.query(GroupId::new(1), Query::Totals, Some(token)).await, Ok(Answer::Totals(totals)) if totals.messages == 2)
+        matches!(groups.query(GroupId::new(1), Query::Totals, Freshness::AtLeast(token)).await, Ok((Answer::Totals(totals), _)) if totals.messages == 2)
     );
     groups.shutdown().await.unwrap();
 }
@@ -388,7 +388,7 @@ async fn a_group_whose_state_is_damaged_stops_and_the_others_go_on() {
     assert!(begun.elapsed() < Duration::from_secs(5), "it is refused at once");
     let status = groups.status();
     assert!(status[1].stopped.is_some() && status[2].stopped.is_none(), "{status:?}");
-    let damaged = groups.query(GroupId::new(1), Query::Totals, None).await;
+    let damaged = groups.query(GroupId::new(1), Query::Totals, Freshness::Now).await;
     assert!(matches!(damaged, Err(StoreError::Damaged(_))), "{damaged:?}");
     run(&groups, execute(2, 1, vec![deliver(12, 1, &[])])).await.unwrap();
 }
@@ -401,7 +401,7 @@ fn fan_out(number: u64, targets: &[(u32, u64)]) -> Command {
 }
 
 async fn pending(groups: &Groups, group: u32) -> u64 {
-    match groups.query(GroupId::new(group), Query::Queue(QueueQuery::Depth), None).await.unwrap() {
+    match groups.query(GroupId::new(group), Query::Queue(QueueQuery::Depth), Freshness::Now).await.unwrap().0 {
         Answer::Queue(QueueAnswer::Depth { pending, .. }) => pending,
         other => panic!("{other:?}"),
     }
@@ -442,11 +442,12 @@ async fn a_recipient_that_its_group_refuses_is_held_and_the_delivery_settled() {
     run(&groups, execute(1, 1, vec![fan_out(1, &[(1, 11), (2, 99)])])).await.unwrap();
     settled(&groups, 1).await;
     assert_eq!(inbox_numbers(&groups, 1, 11).await, [1]);
-    let depth = groups.query(GroupId::new(1), Query::Queue(QueueQuery::Depth), None).await.unwrap();
+    let depth = groups.query(GroupId::new(1), Query::Queue(QueueQuery::Depth), Freshness::Now).await.unwrap().0;
     assert!(matches!(depth, Answer::Queue(QueueAnswer::Depth { held: 1, .. })), "{depth:?}");
 
     let query = Query::Queue(QueueQuery::Held { after: None, rows_max: 10 });
-    let Ok(Answer::Queue(QueueAnswer::Held(held))) = groups.query(GroupId::new(1), query, None).await else {
+    let Ok((Answer::Queue(QueueAnswer::Held(held)), _)) = groups.query(GroupId::new(1), query, Freshness::Now).await
+    else {
         panic!("no held recipients")
     };
     run(&groups, execute(2, 2, vec![provision(99)])).await.unwrap();

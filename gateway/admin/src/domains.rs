@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use securanet_gateway::model::{
-    Address, Answer, DomainName, GroupId, Query, TenantId,
+    Address, Answer, DomainName, Freshness, GroupId, Query, TenantId,
     directory::{DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryReply, Domain, Quota},
 };
 use serde::{Deserialize, Serialize};
@@ -145,7 +145,7 @@ async fn usage(api: &Api, domain: &Domain) -> Result<(u64, u64), ApiError> {
     };
     let (mut bytes, mut messages) = (0, 0);
     for shard in 1..=shards {
-        let answer = api.client.store().query(GroupId::new(shard), Query::DomainUsage, None).await?;
+        let answer = api.client.store().query(GroupId::new(shard), Query::DomainUsage, Freshness::Now).await?.answer;
         let Answer::DomainUsage(rows) = answer else { return Err(ApiError::out_of_turn(answer)) };
         for row in rows.into_iter().filter(|row| row.domain == domain.id) {
             bytes += row.bytes;

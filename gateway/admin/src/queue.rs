@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use securanet_gateway::model::{
-    Address, Answer, Command, GroupId, Query, RecipientAddress, Reply, ReversePath,
+    Address, Answer, Command, Freshness, GroupId, Query, RecipientAddress, Reply, ReversePath,
     directory::{DirectoryAnswer, DirectoryQuery},
     outbound::{
         Action, Attempt, Filter, ItemView, Origin, OutboundAnswer, OutboundCommand, OutboundQuery, OutboundReply,
@@ -270,7 +270,7 @@ fn view(group: GroupId, item: ItemView) -> QueuedView {
 }
 
 async fn ask(api: &Api, group: GroupId, query: OutboundQuery) -> Result<OutboundAnswer, ApiError> {
-    match api.client.store().query(group, Query::Outbound(query), None).await? {
+    match api.client.store().query(group, Query::Outbound(query), Freshness::Now).await?.answer {
         Answer::Outbound(answer) => Ok(answer),
         other => Err(ApiError::out_of_turn(other)),
     }

@@ -29,14 +29,14 @@ use http_body_util::BodyExt;
 use securanet_gateway::{
     client::StoreClient,
     model::{
-        Address, Answer, Command, DomainId, DomainName, EmailId, Epoch, Execute, GroupId, Query, Reply, StoreError,
-        TenantId, Token as ReadToken, UnixMillis,
+        Address, Answer, Command, DomainId, DomainName, EmailId, Epoch, Execute, Freshness, GroupId, Query, Reply,
+        StoreError, TenantId, UnixMillis,
         account::{AccountAnswer, AccountQuery, AccountRef, QuotaUsage},
         content::{Ingested, NewMessage, Sealed},
         directory::{Account, AccountStatus, DirectoryAnswer, DirectoryQuery, DirectoryReply, Domain, Quota},
         request::Topic,
     },
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -150,8 +150,8 @@ impl Store for FakeStore {
         })
     }
 
-    fn query(&self, group: GroupId, query: Query, _: Option<ReadToken>) -> BoxFuture<'_, Result<Answer, StoreError>> {
-        Box::pin(async move { (self.answers)(group, &query) })
+    fn query(&self, group: GroupId, query: Query, _: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
+        Box::pin(async move { Ok(Answered { answer: (self.answers)(group, &query)?, index: 0 }) })
     }
 
     fn watch(&self, _: Topic) -> watch::Receiver<u64> {

@@ -18,6 +18,7 @@ pub mod login;
 pub mod metric;
 pub mod proxy;
 pub mod remote;
+mod seen;
 pub mod signing;
 pub mod srs;
 pub mod store;

@@ -10,8 +10,9 @@
 //! - [`encoding`], `plain`, `scram`: the grammar and the arithmetic of the mechanisms;
 //! - `open`: open logins, ended when their account changes.
 //!
-//! **An unknown user and a wrong password look alike.** Both take one directory lookup, the same slow-down, and
-//! one argon2id computation: an app password tells by its form which single verifier it could fit, and where
+//! **An unknown user and a wrong password look alike.** Both take two questions to the directory (as the nearest replica
+//! knows it; then as it is now, where the password may have been changed), the same slow-down, and one argon2id
+//! computation: an app password tells by its form which single verifier it could fit, and where
 //! there is nothing to compare with, a verifier that nothing fits takes its place. SCRAM answers for unknown
 //! users with a salt derived from their name under the cluster's login key: the same on each gateway at each
 //! time. What SCRAM cannot hide is that two names which are one account's have one salt.
@@ -194,9 +195,20 @@ impl fmt::Debug for Login {
     }
 }
 
-/// Asks the directory, with a deadline.
+/// Looks up in the directory, with a deadline.
+async fn look_up(client: &StoreClient, query: DirectoryQuery) -> Result<DirectoryAnswer, StoreError> {
+    in_time(client.look_up(query)).await
+}
+
+/// Asks the directory as it is now, with a deadline.
 async fn ask(client: &StoreClient, query: DirectoryQuery) -> Result<DirectoryAnswer, StoreError> {
-    tokio::time::timeout(DIRECTORY_TIMEOUT, client.ask_directory(query))
+    in_time(client.ask_directory(query)).await
+}
+
+async fn in_time(
+    asked: impl Future<Output = Result<DirectoryAnswer, StoreError>>,
+) -> Result<DirectoryAnswer, StoreError> {
+    tokio::time::timeout(DIRECTORY_TIMEOUT, asked)
         .await
         .unwrap_or_else(|_| Err(StoreError::Unavailable("the directory does not answer".to_owned())))
 }

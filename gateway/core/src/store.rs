@@ -6,7 +6,7 @@ use std::{future::Future, ops::Range, pin::Pin};
 
 use bytes::Bytes;
 use securanet_model::{
-    Answer, EmailId, Execute, GroupId, Query, Reply, StoreError, TenantId, Token, account::AccountRef,
+    Answer, EmailId, Execute, Freshness, GroupId, Query, Reply, StoreError, TenantId, account::AccountRef,
     content::Ingested, request::Topic,
 };
 use tokio::sync::watch;
@@ -23,15 +23,23 @@ pub struct Executed {
     pub index: u64,
 }
 
+/// What a store answers, and how far its replica was then.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answered {
+    /// The answer.
+    pub answer: Answer,
+    /// The replica had applied at least that much.
+    pub index: u64,
+}
+
 /// A store, near or far.
 pub trait Store: Send + Sync + 'static {
     /// Commits a request. When it returns `Ok`, the change is durable on a majority (promise P1).
     /// On [`StoreError::Unavailable`] the caller may send the same request again until its deadline.
     fn execute(&self, request: Execute) -> BoxFuture<'_, Result<Executed, StoreError>>;
 
-    /// Answers from a replica that has applied at least `at_least` (none: the leader's word at this time).
-    fn query(&self, group: GroupId, query: Query, at_least: Option<Token>)
-    -> BoxFuture<'_, Result<Answer, StoreError>>;
+    /// Answers from any replica that is as new as asked for.
+    fn query(&self, group: GroupId, query: Query, freshness: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>>;
 
     /// Wakes on each change of the topic, and perhaps for nothing; never misses the last one. The value grows with each
     /// waking and means nothing else.

@@ -112,7 +112,7 @@ impl Recipients {
             return notify;
         }
         let query = DirectoryQuery::Policy(SUCCESS_REPORTS_POLICY.to_owned(), Scope::Cluster);
-        match tokio::time::timeout(POLICY_TIMEOUT, self.store.ask_directory(query)).await {
+        match tokio::time::timeout(POLICY_TIMEOUT, self.store.look_up(query)).await {
             Ok(Ok(DirectoryAnswer::Policy(Some((value, _))))) if value == "true" => notify,
             // Not to know is no reason to tell what an administrator may not want told.
             _ => notify.without_success(),
@@ -135,7 +135,7 @@ impl Recipients {
         {
             return self.way_back(address, domain.tenant, mail).await;
         }
-        let resolution = self.resolve(address).await?;
+        let resolution = self.resolve(address, submitter.is_some()).await?;
         match resolution.as_ref() {
             Resolution::Foreign => Ok(outside(address, submitter)),
             resolution => self.inside(address, resolution, mail, submitter.is_some()).await,
@@ -193,7 +193,7 @@ impl Recipients {
                 self.domain(sender).await?.map_or(Scope::Cluster, |domain| Scope::Domain(domain.id))
             }
         };
-        match self.store.ask_directory(DirectoryQuery::Policy(LITERALS_POLICY.to_owned(), scope)).await? {
+        match self.store.look_up(DirectoryQuery::Policy(LITERALS_POLICY.to_owned(), scope)).await? {
             DirectoryAnswer::Policy(Some((value, _))) if value == "send" => {
                 Ok(Ok(Accepted::Outside { destination: RecipientAddress::from(address.clone()).host() }))
             }
@@ -245,7 +245,7 @@ impl Recipients {
             Ok(sender) => sender,
             Err(error) => return Ok(Err(Reply::new(550, (1, 1), format!("no such mailbox here: {error}")))),
         };
-        let resolution = self.resolve(&sender).await?;
+        let resolution = self.resolve(&sender, true).await?;
         if *resolution != Resolution::Foreign {
             return self.inside(&sender, &resolution, mail, false).await;
         }
@@ -257,7 +257,7 @@ impl Recipients {
 
     /// The domain of an address, if it is ours.
     async fn domain(&self, address: &Address) -> Result<Option<Domain>, StoreError> {
-        match self.store.ask_directory(DirectoryQuery::Domain(address.domain().clone())).await? {
+        match self.store.look_up(DirectoryQuery::Domain(address.domain().clone())).await? {
             DirectoryAnswer::Domain(domain) => Ok(domain),
             other => Err(StoreError::Internal(format!("not a domain: {other:?}"))),
         }
@@ -265,7 +265,7 @@ impl Recipients {
 
     async fn cluster(&self) -> Result<&Fixed, StoreError> {
         let ask = || async {
-            match self.store.ask_directory(DirectoryQuery::Cluster).await? {
+            match self.store.look_up(DirectoryQuery::Cluster).await? {
                 DirectoryAnswer::Cluster(Some(cluster)) => {
                     Ok(Fixed { srs: Srs::new(&cluster.login_key), shards: cluster.shards })
                 }
@@ -275,32 +275,32 @@ impl Recipients {
         self.cluster.get_or_try_init(ask).await
     }
 
-    async fn resolve(&self, address: &Address) -> Result<Arc<Resolution>, StoreError> {
+    async fn resolve(&self, address: &Address, submitted: bool) -> Result<Arc<Resolution>, StoreError> {
         let canonical = address.canonical();
         if let Some(resolution) = self.memory.resolution(&canonical) {
             return Ok(resolution);
         }
         let stamp = self.memory.stamp();
-        let resolution = Arc::new(self.ask(DirectoryQuery::Resolve(address.clone())).await?);
+        // What lets nobody's mail in is asked for certain; whoever submits may send to others.
+        let is_enough = |found: &Resolution| match found {
+            Resolution::Local(_) => true,
+            Resolution::Foreign => submitted,
+            Resolution::Unknown | Resolution::Suspended | Resolution::TooMany(_) => false,
+        };
+        let resolution = Arc::new(self.store.resolve(DirectoryQuery::Resolve(address.clone()), is_enough).await?);
         self.memory.remember(canonical, stamp, &resolution);
         Ok(resolution)
     }
 
     async fn postmaster(&self, sender: &ReversePath) -> Result<Result<Accepted, Reply>, StoreError> {
-        match self.ask(DirectoryQuery::ResolvePostmaster).await? {
+        let is_enough = |found: &Resolution| matches!(found, Resolution::Local(_));
+        match self.store.resolve(DirectoryQuery::ResolvePostmaster, is_enough).await? {
             Resolution::Local(found) => self.local(found, true, sender, false).await.map(Ok),
             Resolution::TooMany(at) => Ok(Err(too_many_places("postmaster", &at))),
             other => {
                 tracing::error!(?other, "nobody gets postmaster's mail: create an account or alias postmaster");
                 Ok(Err(Reply::new(451, (3, 5), "nobody is postmaster here yet")))
             }
-        }
-    }
-
-    async fn ask(&self, query: DirectoryQuery) -> Result<Resolution, StoreError> {
-        match self.store.ask_directory(query).await? {
-            DirectoryAnswer::Resolution(resolution) => Ok(resolution),
-            other => Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
         }
     }
 
@@ -312,17 +312,25 @@ impl Recipients {
             return Ok(true);
         }
         let stamp = self.memory.stamp();
-        let usage = self.usage(account).await?;
+        let usage = self.usage(account, false).await?;
         if usage.quota.bytes_max.is_none() && usage.quota.messages_max.is_none() {
             self.memory.remember_unlimited(account.account, stamp);
         }
-        Ok(rooms::fits(&usage.quota, usage.bytes, usage.messages, octets))
+        let fits = |usage: &QuotaUsage| rooms::fits(&usage.quota, usage.bytes, usage.messages, octets);
+        // Nobody is refused for what was expunged a moment ago.
+        Ok(fits(&usage) || fits(&self.usage(account, true).await?))
     }
 
-    async fn usage(&self, account: &LocalRecipient) -> Result<QuotaUsage, StoreError> {
+    /// What an account holds: for certain, or as the nearest replica knows it.
+    async fn usage(&self, account: &LocalRecipient, certain: bool) -> Result<QuotaUsage, StoreError> {
         let id = AccountRef { id: account.account, epoch: account.epoch };
         let place = AccountPlace { group: account.group, account: id };
-        match self.store.ask_account(place, AccountQuery::Quota).await? {
+        let usage = if certain {
+            self.store.ask_account(place, AccountQuery::Quota).await?
+        } else {
+            self.store.look_at_account(place, AccountQuery::Quota).await?
+        };
+        match usage {
             AccountAnswer::Quota(usage) => Ok(usage),
             AccountAnswer::Refused(refusal) => {
                 self.memory.forget();
@@ -335,7 +343,7 @@ impl Recipients {
     /// What the sender of a message for a full account is told.
     pub(crate) async fn over_quota(&self, account: &LocalRecipient) -> Reply {
         let query = DirectoryQuery::Policy(OVER_QUOTA_POLICY.to_owned(), Scope::Account(account.account));
-        let permanent = match tokio::time::timeout(POLICY_TIMEOUT, self.store.ask_directory(query)).await {
+        let permanent = match tokio::time::timeout(POLICY_TIMEOUT, self.store.look_up(query)).await {
             Ok(Ok(DirectoryAnswer::Policy(Some((value, _))))) => value == "552",
             // Not to know is no reason to bounce.
             _ => false,

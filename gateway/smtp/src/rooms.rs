@@ -9,8 +9,9 @@ use std::{collections::HashMap, sync::Arc, sync::OnceLock, time::Duration};
 use securanet_gateway::{
     client::StoreClient,
     model::{
-        Answer, DomainId, GroupId, Query, StoreError,
+        Answer, DomainId, Freshness, GroupId, Query, StoreError,
         directory::{DirectoryAnswer, DirectoryQuery, Page, Quota},
+        limits::DIRECTORY_LAG_MILLIS,
         request::Topic,
     },
 };
@@ -20,6 +21,8 @@ use tokio::{sync::watch, task::AbortHandle};
 const EVERY: Duration = Duration::from_secs(10);
 /// One gathering may take this long before the next one is begun.
 const GATHERING_TIMEOUT: Duration = Duration::from_secs(30);
+/// How old what a shard says it holds may be.
+const USAGE_FRESHNESS: Freshness = Freshness::Within(DIRECTORY_LAG_MILLIS);
 /// Domains asked for at a time.
 const PAGE_ROWS: u32 = 1000;
 
@@ -111,12 +114,12 @@ async fn gather(store: &StoreClient, known: Option<HashMap<DomainId, Quota>>) ->
     if rooms.is_empty() {
         return Ok((quotas, rooms));
     }
-    let shards = match store.ask_directory(DirectoryQuery::Cluster).await? {
+    let shards = match store.look_up(DirectoryQuery::Cluster).await? {
         DirectoryAnswer::Cluster(cluster) => cluster.map_or(0, |cluster| cluster.shards),
         other => return Err(StoreError::Internal(format!("not the cluster: {other:?}"))),
     };
     for shard in 1..=shards {
-        let answer = store.store().query(GroupId::new(shard), Query::DomainUsage, None).await?;
+        let answer = store.store().query(GroupId::new(shard), Query::DomainUsage, USAGE_FRESHNESS).await?.answer;
         let Answer::DomainUsage(usage) = answer else {
             return Err(StoreError::Internal(format!("not the usage: {answer:?}")));
         };
@@ -135,7 +138,7 @@ async fn limited_domains(store: &StoreClient) -> Result<HashMap<DomainId, Quota>
     let mut after = None;
     loop {
         let page = Page { after, rows_max: PAGE_ROWS };
-        let domains = match store.ask_directory(DirectoryQuery::Domains(page)).await? {
+        let domains = match store.look_up(DirectoryQuery::Domains(page)).await? {
             DirectoryAnswer::Domains(domains) => domains,
             other => return Err(StoreError::Internal(format!("not domains: {other:?}"))),
         };

@@ -18,7 +18,7 @@ use securanet_gateway::{
     connection::Shutdown,
     link::{self, Bounds, ClusterId, Credentials, Identity, Link, PeerInfo, Served},
     model::{
-        Answer, Epoch, GroupId, Query, StoreError, Token,
+        Answer, Freshness, GroupId, Query, StoreError,
         directory::{Cluster, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryRefusal, DirectoryReply},
         nodes::{Authority, Node, NodeFacts, NodeState},
         request::Topic,
@@ -265,8 +265,7 @@ async fn serve(socket: TcpListener, credentials: Arc<Credentials>, served: Serve
 
 /// What this replica of a group says, which may be behind.
 pub(crate) async fn replica_says(groups: &Groups, group: GroupId, query: Query) -> Result<Answer, StoreError> {
-    let anything = Token { group, epoch: Epoch::new(0), index: 0 };
-    groups.query(group, query, Some(anything)).await
+    Ok(groups.query(group, query, Freshness::Any).await?.0)
 }
 
 /// The same of the directory.

@@ -66,4 +66,6 @@ pub mod adr {
     pub mod adr_0022_any_replica_and_one_step {}
     #[doc = include_str!("adr/0023-how-a-node-comes-in.md")]
     pub mod adr_0023_how_a_node_comes_in {}
+    #[doc = include_str!("adr/0024-how-new-an-answer-is.md")]
+    pub mod adr_0024_how_new_an_answer_is {}
 }

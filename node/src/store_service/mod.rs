@@ -79,11 +79,12 @@ impl Service for StoreService {
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryReply>, Status> {
         let _admitted = self.admission.request(&request)?;
-        let (group, query, at_least) = query_from_wire(request.get_ref()).map_err(invalid)?;
+        let (group, query, freshness) = query_from_wire(request.get_ref()).map_err(invalid)?;
         if query == Query::Directory(DirectoryQuery::Authority) {
             return Err(Status::permission_denied("the authority's key stays with the stores"));
         }
-        Ok(Response::new(answer_to_wire(&self.store()?.query(group, query, at_least).await)))
+        let answered = self.store()?.query(group, query, freshness).await;
+        Ok(Response::new(answer_to_wire(&answered.map(|answered| (answered.answer, answered.index)))))
     }
 
     async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {

@@ -109,6 +109,9 @@ async fn heartbeat(group: Arc<Group>, append: Append) -> AppendReply {
         Err(why) => Outcome::Refused(why),
         Ok(request) => {
             let previous = request.prev_log_id;
+            // Before its first commit a leader may not know of all that its predecessor acknowledged.
+            let term = request.vote.leader_id().term;
+            let committed = request.leader_commit.filter(|id| id.committed_leader_id().term == term).map(|id| id.index);
             match group.raft.append_entries(request).await {
                 Err(error) => Outcome::Refused(error.to_string()),
                 // Nothing before the first entry can conflict.
@@ -116,7 +119,13 @@ async fn heartbeat(group: Arc<Group>, append: Append) -> AppendReply {
                     Outcome::Refused("a conflict before the first entry".to_owned())
                 }
                 // Nobody looks how far it matched: openraft asked whether this replica follows.
-                Ok(response) if response.is_success() => Outcome::Matched(None),
+                Ok(response) if response.is_success() => {
+                    if let Some(committed) = committed {
+                        let applied = group.replica.applied().map_or(0, |id| id.index);
+                        group.heard.note(Instant::now(), committed, applied);
+                    }
+                    Outcome::Matched(None)
+                }
                 Ok(response) => convert::outcome_to_wire(response.into_stream_result(previous, previous)),
             }
         }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use securanet_model::{GroupId, Query, StoreError};
+use securanet_model::{Freshness, GroupId, Query, StoreError};
 use securanet_wire::{
     outcome_from_wire,
     replication::{forward_to_wire, proto::replication_client::ReplicationClient},
@@ -45,11 +45,11 @@ async fn a_read_at_any_replica_has_what_was_acknowledged_before_it() {
     let follower = &cluster.nodes[&((leader + 1) % 3)].groups;
     let one = {
         let started = Instant::now();
-        follower.query(GROUP, Query::Totals, None).await.unwrap();
+        follower.query(GROUP, Query::Totals, Freshness::Now).await.unwrap();
         started.elapsed()
     };
     let (before, started) = (cluster.links.bytes().values().sum::<u64>(), Instant::now());
-    let reads = (0..500).map(|_| follower.query(GROUP, Query::Totals, None));
+    let reads = (0..500).map(|_| follower.query(GROUP, Query::Totals, Freshness::Now));
     for read in futures::future::join_all(reads).await {
         read.unwrap();
     }
@@ -70,7 +70,7 @@ async fn a_replica_that_is_cut_off_answers_nothing_old_and_says_why() {
         run(&cluster.nodes[&leader].groups, execute(1, n, vec![deliver(7, n, &[])])).await.unwrap();
     }
     let started = Instant::now();
-    let refused = cluster.nodes[&away].groups.query(GROUP, Query::Totals, None).await.unwrap_err();
+    let refused = cluster.nodes[&away].groups.query(GROUP, Query::Totals, Freshness::Now).await.unwrap_err();
     let took = started.elapsed();
     println!("after {took:?}: {refused}");
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
@@ -93,7 +93,7 @@ async fn reads_outlive_the_leader_and_an_isolated_one_answers_none() {
     // It does not know yet that it is alone.
     cluster.links.around(cluster.name(old), |quality| quality.cut = true);
     let lonely = cluster.nodes[&old].groups.clone();
-    let lonely = tokio::spawn(async move { lonely.query(GROUP, Query::Totals, None).await });
+    let lonely = tokio::spawn(async move { lonely.query(GROUP, Query::Totals, Freshness::Now).await });
     let started = Instant::now();
     for node in (0..3).filter(|node| *node != old) {
         assert_eq!(inbox_numbers(&cluster.nodes[&node].groups, 1, 7).await, [10]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use securanet_model::{
-    Answer, Command, GroupId, Query, ReplicaId, Reply, ReversePath,
+    Answer, Command, Freshness, GroupId, Query, ReplicaId, Reply, ReversePath,
     delivery::{FanOut, FanOutTarget, QueueAnswer, QueueCommand, QueueQuery, QueueReply},
 };
 
@@ -53,8 +53,8 @@ async fn mail_for_groups_that_other_nodes_lead_is_in_each_of_them_once_also_when
         loop {
             let leader = cluster.leader(1).await;
             let depth = Query::Queue(QueueQuery::Depth);
-            match cluster.nodes[&leader].groups.query(GroupId::new(1), depth, None).await {
-                Ok(Answer::Queue(QueueAnswer::Depth { pending: 0, .. })) => return,
+            match cluster.nodes[&leader].groups.query(GroupId::new(1), depth, Freshness::Now).await {
+                Ok((Answer::Queue(QueueAnswer::Depth { pending: 0, .. }), _)) => return,
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }

@@ -5,6 +5,7 @@
 mod anywhere;
 mod damage;
 mod fan_out;
+mod freshness;
 mod gate;
 mod links;
 mod membership;

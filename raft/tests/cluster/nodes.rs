@@ -190,7 +190,11 @@ impl Cluster {
         loop {
             for (&id, node) in &self.nodes {
                 if node.groups.status()[group as usize].is_leader
-                    && node.groups.query(GroupId::new(group), securanet_model::Query::Totals, None).await.is_ok()
+                    && node
+                        .groups
+                        .query(GroupId::new(group), securanet_model::Query::Totals, securanet_model::Freshness::Now)
+                        .await
+                        .is_ok()
                 {
                     return id;
                 }

@@ -12,8 +12,8 @@ use std::{
 
 use securanet_kv::{Direction, Durability, KeyRange, KeyValue, KvError, Read, Row, WriteBatch, memory::MemoryStore};
 use securanet_model::{
-    AccountId, Answer, BlobId, Command, DomainId, EmailId, Epoch, Execute, GroupId, MailboxName, Query, Reply,
-    RequestId, StoreError, TenantId, UnixMillis,
+    AccountId, Answer, BlobId, Command, DomainId, EmailId, Epoch, Execute, Freshness, GroupId, MailboxName, Query,
+    Reply, RequestId, StoreError, TenantId, UnixMillis,
     account::{AccountAnswer, AccountCommand, AccountQuery, AccountRef, UidSet},
     content::{BlobRef, NewMessage, Sealed},
     delivery::{Deliver, DeliverTo, QuotaRule},
@@ -272,8 +272,18 @@ pub(crate) fn deliver(id: u64, number: u64, blobs: &[BlobId]) -> Command {
 }
 
 pub(crate) async fn ask_account(groups: &Groups, group: u32, id: u64, query: AccountQuery) -> AccountAnswer {
+    ask_account_as(groups, group, id, query, Freshness::Now).await
+}
+
+async fn ask_account_as(
+    groups: &Groups,
+    group: u32,
+    id: u64,
+    query: AccountQuery,
+    freshness: Freshness,
+) -> AccountAnswer {
     let query = Query::Account(account(id), query);
-    match groups.query(GroupId::new(group), query, None).await.unwrap() {
+    match groups.query(GroupId::new(group), query, freshness).await.unwrap().0 {
         Answer::Account(answer) => answer,
         other => panic!("{other:?}"),
     }
@@ -281,19 +291,30 @@ pub(crate) async fn ask_account(groups: &Groups, group: u32, id: u64, query: Acc
 
 /// The numbers of the messages in an account's INBOX, in UID order, with their email ids.
 pub(crate) async fn inbox(groups: &Groups, group: u32, id: u64) -> Vec<(u64, EmailId)> {
+    inbox_with_ids(groups, group, id, Freshness::Now).await
+}
+
+async fn inbox_with_ids(groups: &Groups, group: u32, id: u64, freshness: Freshness) -> Vec<(u64, EmailId)> {
     let by_name = AccountQuery::MailboxByName(MailboxName::inbox());
-    let AccountAnswer::Mailbox(Some(mailbox)) = ask_account(groups, group, id, by_name).await else {
+    let AccountAnswer::Mailbox(Some(mailbox)) = ask_account_as(groups, group, id, by_name, freshness).await else {
         panic!("no INBOX");
     };
     let query =
         AccountQuery::Messages { mailbox: mailbox.id, uids: UidSet::all(), with_summary: false, rows_max: 1000 };
-    let AccountAnswer::Messages(messages) = ask_account(groups, group, id, query).await else { panic!("no messages") };
+    let AccountAnswer::Messages(messages) = ask_account_as(groups, group, id, query, freshness).await else {
+        panic!("no messages")
+    };
     assert!(messages.len() < 1000, "the test outgrew its page");
     messages.iter().map(|message| (message.internal_date.get(), message.state.email)).collect()
 }
 
 pub(crate) async fn inbox_numbers(groups: &Groups, group: u32, id: u64) -> Vec<u64> {
-    inbox(groups, group, id).await.into_iter().map(|(number, _)| number).collect()
+    inbox_as(groups, group, id, Freshness::Now).await
+}
+
+/// The same from a replica that is this new.
+pub(crate) async fn inbox_as(groups: &Groups, group: u32, id: u64, freshness: Freshness) -> Vec<u64> {
+    inbox_with_ids(groups, group, id, freshness).await.into_iter().map(|(number, _)| number).collect()
 }
 
 pub(crate) async fn run(groups: &Groups, request: Execute) -> Result<Vec<Reply>, StoreError> {

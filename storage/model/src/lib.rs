@@ -36,5 +36,5 @@ pub use literal::{HostLiteral, LiteralAddress};
 pub use mailbox::{Flags, Keyword, MailboxName, SpecialUse, SystemFlags};
 pub use nodes::{NodeName, SiteName};
 pub use recipient_address::RecipientAddress;
-pub use request::{Answer, Command, Execute, Query, Reply, StoreError, Token};
+pub use request::{Answer, Command, Execute, Freshness, Query, Reply, StoreError, Token};
 pub use time::UnixMillis;

@@ -10,6 +10,8 @@ pub const MESSAGE_SIZE_BYTES_MAX: u64 = 50 * 1024 * 1024;
 pub const REQUEST_DEADLINE_MILLIS_MAX: u64 = 120_000;
 /// A commit that takes longer than this is answered with a temporary failure.
 pub const COMMIT_TIMEOUT_MILLIS: u64 = 30_000;
+/// What gateways look up in the directory may be this old; a replica that is further behind asks its leader.
+pub const DIRECTORY_LAG_MILLIS: u32 = 5_000;
 /// A sender's repeat of a message that we already hold is suppressed for this long.
 pub const SUPPRESSION_MILLIS: u64 = 72 * 3600 * 1000;
 /// Deliveries of one (queue group, target group) pair that may be unsettled at the same time.

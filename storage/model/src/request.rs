@@ -152,6 +152,20 @@ pub struct Token {
     pub index: u64,
 }
 
+/// How new an answer must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Freshness {
+    /// All that was acknowledged before the question. Where another store leads the group, that costs a round trip to it.
+    Now,
+    /// All that the token names: a session reads what it wrote, and never goes back.
+    AtLeast(Token),
+    /// All that was acknowledged longer ago than this many milliseconds; a replica that has not heard from its leader for so
+    /// long does as for [`Freshness::Now`].
+    Within(u32),
+    /// Whatever the replica has: for what never changes.
+    Any,
+}
+
 /// What a watch tells of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Topic {

@@ -1,7 +1,7 @@
 //! Conversions, each way, with the bounds that a peer must keep.
 
 use securanet_model::{
-    Answer, Command, Epoch, Execute, GroupId, Query, Reply, RequestId, StoreError, Token, UnixMillis,
+    Answer, Command, Epoch, Execute, Freshness, GroupId, Query, Reply, RequestId, StoreError, Token, UnixMillis,
     record::{self, RecordError},
 };
 
@@ -100,30 +100,42 @@ pub fn outcome_from_wire(message: &proto::ExecuteReply) -> Result<Result<(Vec<Re
 
 /// A question as it travels.
 #[must_use]
-pub fn query_to_wire(group: GroupId, query: &Query, at_least: Option<Token>) -> proto::QueryRequest {
-    let token = |token: Token| proto::Token { group: token.group.get(), epoch: token.epoch.get(), index: token.index };
-    proto::QueryRequest { group: group.get(), query: record::encode(query), at_least: at_least.map(token) }
+pub fn query_to_wire(group: GroupId, query: &Query, freshness: Freshness) -> proto::QueryRequest {
+    use proto::query_request::Freshness as Wire;
+    let freshness = match freshness {
+        Freshness::Now => None,
+        Freshness::AtLeast(Token { group, epoch, index }) => {
+            Some(Wire::AtLeast(proto::Token { group: group.get(), epoch: epoch.get(), index }))
+        }
+        Freshness::Within(millis) => Some(Wire::WithinMillis(millis)),
+        Freshness::Any => Some(Wire::Anything(proto::Anything {})),
+    };
+    proto::QueryRequest { group: group.get(), query: record::encode(query), freshness }
 }
 
 /// A question from a peer.
 ///
 /// # Errors
 /// [`WireError`] names the field.
-pub fn query_from_wire(message: &proto::QueryRequest) -> Result<(GroupId, Query, Option<Token>), WireError> {
-    let token = |token: &proto::Token| Token {
-        group: GroupId::new(token.group),
-        epoch: Epoch::new(token.epoch),
-        index: token.index,
+pub fn query_from_wire(message: &proto::QueryRequest) -> Result<(GroupId, Query, Freshness), WireError> {
+    use proto::query_request::Freshness as Wire;
+    let freshness = match &message.freshness {
+        None => Freshness::Now,
+        Some(Wire::AtLeast(proto::Token { group, epoch, index })) => {
+            Freshness::AtLeast(Token { group: GroupId::new(*group), epoch: Epoch::new(*epoch), index: *index })
+        }
+        Some(Wire::WithinMillis(millis)) => Freshness::Within(*millis),
+        Some(Wire::Anything(_)) => Freshness::Any,
     };
-    Ok((GroupId::new(message.group), decode("query", &message.query)?, message.at_least.as_ref().map(token)))
+    Ok((GroupId::new(message.group), decode("query", &message.query)?, freshness))
 }
 
 /// The outcome of a question as it travels.
 #[must_use]
-pub fn answer_to_wire(outcome: &Result<Answer, StoreError>) -> proto::QueryReply {
+pub fn answer_to_wire(outcome: &Result<(Answer, u64), StoreError>) -> proto::QueryReply {
     use proto::query_reply::Outcome;
     let outcome = match outcome {
-        Ok(answer) => Outcome::Answer(record::encode(answer)),
+        Ok((answer, index)) => Outcome::Answered(proto::Answered { answer: record::encode(answer), index: *index }),
         Err(error) => Outcome::Error(record::encode(error)),
     };
     proto::QueryReply { outcome: Some(outcome) }
@@ -133,11 +145,11 @@ pub fn answer_to_wire(outcome: &Result<Answer, StoreError>) -> proto::QueryReply
 ///
 /// # Errors
 /// [`WireError`] names the field; the inner result is what the store said.
-pub fn answer_from_wire(message: &proto::QueryReply) -> Result<Result<Answer, StoreError>, WireError> {
+pub fn answer_from_wire(message: &proto::QueryReply) -> Result<Result<(Answer, u64), StoreError>, WireError> {
     use proto::query_reply::Outcome;
     match &message.outcome {
         None => Err(WireError::Missing("outcome")),
         Some(Outcome::Error(error)) => Ok(Err(decode("error", error)?)),
-        Some(Outcome::Answer(answer)) => Ok(Ok(decode("answer", answer)?)),
+        Some(Outcome::Answered(answered)) => Ok(Ok((decode("answer", &answered.answer)?, answered.index))),
     }
 }

@@ -12,11 +12,11 @@ pub fn fuzz_messages(data: &[u8]) {
     if let Some(request) = proto::ExecuteRequest::decode(data).ok().and_then(|m| convert::execute_from_wire(m).ok()) {
         assert_eq!(convert::execute_from_wire(convert::execute_to_wire(&request)), Ok(request));
     }
-    if let Some((group, query, token)) =
+    if let Some((group, query, freshness)) =
         proto::QueryRequest::decode(data).ok().and_then(|m| convert::query_from_wire(&m).ok())
     {
-        let again = convert::query_to_wire(group, &query, token);
-        assert_eq!(convert::query_from_wire(&again), Ok((group, query, token)));
+        let again = convert::query_to_wire(group, &query, freshness);
+        assert_eq!(convert::query_from_wire(&again), Ok((group, query, freshness)));
     }
     if let Some(answer) = proto::QueryReply::decode(data).ok().and_then(|m| convert::answer_from_wire(&m).ok()) {
         assert_eq!(convert::answer_from_wire(&convert::answer_to_wire(&answer)), Ok(answer));
@@ -102,8 +102,8 @@ pub(crate) fn mutated(rounds: usize, seeds: &[Vec<u8>], fuzz: impl Fn(&[u8])) {
 mod tests {
     use bytes::Bytes;
     use securanet_model::{
-        AccountId, Answer, Command, EmailId, Epoch, Execute, GroupId, MailboxName, Query, Reply, RequestId, StoreError,
-        TenantId, UnixMillis,
+        AccountId, Answer, Command, EmailId, Epoch, Execute, Freshness, GroupId, MailboxName, Query, Reply, RequestId,
+        StoreError, TenantId, Token, UnixMillis,
         account::{AccountCommand, AccountQuery, AccountRef, AccountReply},
         request::{Topic, Totals},
     };
@@ -120,12 +120,16 @@ mod tests {
             commands: vec![Command::Account(account, command)],
         };
         let query = Query::Account(account, AccountQuery::Mailboxes);
+        let token = Token { group: GroupId::new(3), epoch: Epoch::new(1), index: 12 };
         vec![
             convert::execute_to_wire(&request).encode_to_vec(),
-            convert::query_to_wire(GroupId::new(3), &query, None).encode_to_vec(),
+            convert::query_to_wire(GroupId::new(3), &query, Freshness::Now).encode_to_vec(),
+            convert::query_to_wire(GroupId::new(3), &query, Freshness::AtLeast(token)).encode_to_vec(),
+            convert::query_to_wire(GroupId::new(3), &query, Freshness::Within(5000)).encode_to_vec(),
+            convert::query_to_wire(GroupId::new(3), &query, Freshness::Any).encode_to_vec(),
             convert::outcome_to_wire(&Ok((vec![Reply::Account(AccountReply::Done)], 5))).encode_to_vec(),
             convert::outcome_to_wire(&Err(StoreError::NotLeader { leader: Some("a".to_owned()) })).encode_to_vec(),
-            convert::answer_to_wire(&Ok(Answer::Totals(Totals::default()))).encode_to_vec(),
+            convert::answer_to_wire(&Ok((Answer::Totals(Totals::default()), 5))).encode_to_vec(),
             convert::answer_to_wire(&Err(StoreError::Busy)).encode_to_vec(),
         ]
     }

@@ -8,7 +8,7 @@ use std::{
 use aws_lc_rs::hmac;
 use ipnet::IpNet;
 use securanet_model::{
-    Address, DomainId, StoreError,
+    AccountId, Address, DomainId, StoreError,
     account::AccountRef,
     directory::{AccountStatus, Cluster, Credentials, DirectoryAnswer, DirectoryQuery, Page, ScramVerifier},
     policy::Scope,
@@ -24,6 +24,7 @@ use super::{
     Login, LoginError, Mechanism, SaslContext, ask,
     exchange::Exchange,
     hasher::Hasher,
+    look_up,
     memory::{Memory, Tag},
     open::{self, OpenLogins, Proof},
     password::{AppPasswordText, Password, SALT_OCTETS, SCRAM_ITERATIONS, random},
@@ -132,10 +133,18 @@ impl Authenticator {
     ) -> Result<Login, LoginError> {
         let name = LoginName::parse(user);
         let attempt = self.begin(name.as_ref(), user, peer).await?;
-        let found = self.find(name.as_ref()).await?;
+        let mut found = self.find(name.as_ref()).await?;
         // A text that SASLprep refuses was never anybody's password, and takes as long as one that is wrong.
         let password = std::str::from_utf8(password).ok().and_then(|text| Password::prepare(text).ok());
-        let proof = self.fits(&found, name.as_ref(), password.as_ref()).await?;
+        let mut proof = self.fits(&found, name.as_ref(), password.as_ref()).await?;
+        if proof.is_none() {
+            // It may have been changed a moment ago, and the nearest replica has not heard of it.
+            let now = self.find_now(name.as_ref()).await?;
+            if now.version() != found.version() {
+                proof = self.fits(&now, name.as_ref(), password.as_ref()).await?;
+                found = now;
+            }
+        }
         match (&found.credentials, proof) {
             (Some(credentials), Some(proof)) if may_act_as(credentials, user, authzid) => {
                 attempt.succeeded(Instant::now());
@@ -172,12 +181,13 @@ impl Authenticator {
     /// Looks a name up.
     pub(crate) async fn find(&self, name: Option<&LoginName>) -> Result<Found, LoginError> {
         let seen = *self.directory.borrow();
-        // What is no name is nobody's; it is looked up all the same, as the empty name.
-        let text = name.map_or_else(String::new, |name| name.canonical.clone());
-        match ask(&self.client, DirectoryQuery::Credentials(text)).await? {
-            DirectoryAnswer::Credentials(credentials) => Ok(Found { credentials, seen }),
-            other => Err(out_of_turn(&other)),
-        }
+        Found::of(look_up(&self.client, credentials_of(name)).await?, seen)
+    }
+
+    /// Asks for a name as it is now.
+    async fn find_now(&self, name: Option<&LoginName>) -> Result<Found, LoginError> {
+        let seen = *self.directory.borrow();
+        Found::of(ask(&self.client, credentials_of(name)).await?, seen)
     }
 
     /// What the password proves, if it is one of the user's: from memory, or by one computation.
@@ -248,7 +258,7 @@ impl Authenticator {
         if name.contains('@') {
             return Ok(name.to_owned());
         }
-        match ask(&self.client, DirectoryQuery::Domains(Page { after: None, rows_max: 2 })).await? {
+        match look_up(&self.client, DirectoryQuery::Domains(Page { after: None, rows_max: 2 })).await? {
             DirectoryAnswer::Domains(domains) => Ok(match domains.as_slice() {
                 [only] => {
                     Address::new(name, only.name.clone()).map_or_else(|_| name.to_owned(), |full| full.canonical())
@@ -262,7 +272,7 @@ impl Authenticator {
     async fn scram_allowed(&self, domain: Option<DomainId>) -> Result<bool, LoginError> {
         // Asked for unknown users too: it takes its time.
         let scope = domain.map_or(Scope::Cluster, Scope::Domain);
-        match ask(&self.client, DirectoryQuery::Policy("login.scram".to_owned(), scope)).await? {
+        match look_up(&self.client, DirectoryQuery::Policy("login.scram".to_owned(), scope)).await? {
             DirectoryAnswer::Policy(value) => Ok(value.is_none_or(|(value, _)| value != "false")),
             other => Err(out_of_turn(&other)),
         }
@@ -284,7 +294,7 @@ impl Authenticator {
     }
 
     async fn ask_cluster(&self) -> Result<Cluster, LoginError> {
-        match ask(&self.client, DirectoryQuery::Cluster).await? {
+        match look_up(&self.client, DirectoryQuery::Cluster).await? {
             DirectoryAnswer::Cluster(Some(cluster)) => Ok(cluster),
             DirectoryAnswer::Cluster(None) => {
                 Err(StoreError::Unavailable("this cluster is not initialised yet".to_owned()).into())
@@ -316,7 +326,25 @@ impl Drop for Authenticator {
     }
 }
 
+/// What is no name is nobody's; it is looked up all the same, as the empty name.
+fn credentials_of(name: Option<&LoginName>) -> DirectoryQuery {
+    DirectoryQuery::Credentials(name.map_or_else(String::new, |name| name.canonical.clone()))
+}
+
 impl Found {
+    fn of(answer: DirectoryAnswer, seen: u64) -> Result<Self, LoginError> {
+        match answer {
+            DirectoryAnswer::Credentials(credentials) => Ok(Self { credentials, seen }),
+            other => Err(out_of_turn(&other)),
+        }
+    }
+
+    /// Whose credentials they are, and which.
+    fn version(&self) -> Option<(AccountId, u64)> {
+        let account = &self.credentials.as_ref()?.account;
+        Some((account.id, account.credential_version))
+    }
+
     /// How far the directory was.
     pub(crate) const fn seen(&self) -> u64 {
         self.seen

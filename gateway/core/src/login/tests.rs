@@ -15,8 +15,8 @@ use std::{
 
 use parking_lot::Mutex;
 use securanet_model::{
-    AccountId, Address, Answer, AppPasswordId, DomainId, EmailId, Epoch, Execute, GroupId, Query, StoreError, TenantId,
-    Token, UnixMillis,
+    AccountId, Address, Answer, AppPasswordId, DomainId, EmailId, Epoch, Execute, Freshness, GroupId, Query,
+    StoreError, TenantId, UnixMillis,
     account::AccountRef,
     directory::{
         Account, AccountStatus, AppPassword, Cluster, Credentials, DirectoryAnswer, DirectoryQuery, Quota, Verifiers,
@@ -28,7 +28,7 @@ use tokio::{sync::watch, time::Instant};
 use super::*;
 use crate::{
     client::StoreClient,
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -37,6 +37,8 @@ const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
 /// A directory of a few accounts.
 struct Directory {
     by_name: Mutex<HashMap<String, Credentials>>,
+    /// What the nearest replica has, while it is behind.
+    behind: Mutex<Option<HashMap<String, Credentials>>>,
     changes: watch::Sender<u64>,
     asked: AtomicUsize,
     scram_allowed: bool,
@@ -48,6 +50,7 @@ impl Directory {
         let by_name = Mutex::new(HashMap::from([("ann@example.org".to_owned(), ann())]));
         Arc::new(Self {
             by_name,
+            behind: Mutex::default(),
             changes: watch::Sender::new(1),
             asked: AtomicUsize::new(0),
             scram_allowed: true,
@@ -63,9 +66,12 @@ impl Directory {
         self.changes.send_modify(|index| *index += 1);
     }
 
-    fn answer(&self, query: DirectoryQuery) -> DirectoryAnswer {
+    fn answer(&self, query: DirectoryQuery, freshness: Freshness) -> DirectoryAnswer {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let by_name = self.by_name.lock();
+        let by_name = match self.behind.lock().clone() {
+            Some(behind) if freshness != Freshness::Now => behind,
+            _ => self.by_name.lock().clone(),
+        };
         match query {
             DirectoryQuery::Credentials(name) => {
                 // The only domain's, as the directory completes it.
@@ -105,9 +111,9 @@ impl Store for Directory {
         Box::pin(async { Err(StoreError::Internal("a login changes nothing".to_owned())) })
     }
 
-    fn query(&self, _: GroupId, query: Query, _: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
+    fn query(&self, _: GroupId, query: Query, freshness: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
         let Query::Directory(query) = query else { panic!("a login asks the directory only") };
-        Box::pin(async move { Ok(Answer::Directory(self.answer(query))) })
+        Box::pin(async move { Ok(Answered { answer: Answer::Directory(self.answer(query, freshness)), index: 0 }) })
     }
 
     fn watch(&self, topic: Topic) -> watch::Receiver<u64> {

@@ -15,7 +15,7 @@ mod tries;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use securanet_model::{
-    Answer, EmailId, Execute, GroupId, Query, StoreError, TenantId, Token, account::AccountRef, limits, request::Topic,
+    EmailId, Execute, Freshness, GroupId, Query, StoreError, TenantId, account::AccountRef, limits, request::Topic,
 };
 use securanet_wire::{
     answer_from_wire,
@@ -40,7 +40,7 @@ use self::{
 };
 use crate::{
     clock,
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 
 /// A question with all its tries; longer than any failover takes.
@@ -140,13 +140,13 @@ async fn query_at(
     node: Arc<StoreNode>,
     group: GroupId,
     query: Arc<Query>,
-    at_least: Option<Token>,
-) -> Result<Answer, Miss> {
-    let mut message = Request::new(query_to_wire(group, &query, at_least));
+    freshness: Freshness,
+) -> Result<Answered, Miss> {
+    let mut message = Request::new(query_to_wire(group, &query, freshness));
     message.set_timeout(QUERY_PATIENCE);
     let reply = node.requests().query(message).await.map_err(|status| Miss::of_status(node.address(), &status))?;
     match answer_from_wire(&reply.into_inner()) {
-        Ok(Ok(answer)) => Ok(answer),
+        Ok(Ok((answer, index))) => Ok(Answered { answer, index }),
         Ok(Err(error)) => Err(Miss::of_store(error)),
         Err(error) => Err(Miss::Final(misunderstood(node.address(), &error))),
     }
@@ -163,15 +163,10 @@ impl Store for RemoteStore {
         })
     }
 
-    fn query(
-        &self,
-        group: GroupId,
-        query: Query,
-        at_least: Option<Token>,
-    ) -> BoxFuture<'_, Result<Answer, StoreError>> {
+    fn query(&self, group: GroupId, query: Query, freshness: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
         Box::pin(async move {
             let query = Arc::new(query);
-            self.stores.ask(group, QUERY_PATIENCE, |node| query_at(node, group, query.clone(), at_least)).await
+            self.stores.ask(group, QUERY_PATIENCE, |node| query_at(node, group, query.clone(), freshness)).await
         })
     }
 

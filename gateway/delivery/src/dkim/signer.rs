@@ -137,7 +137,7 @@ impl Signer {
             }
             asked
         };
-        let answer = self.client.ask_directory(DirectoryQuery::DkimKeys(domain.clone())).await?;
+        let answer = self.client.look_up(DirectoryQuery::DkimKeys(domain.clone())).await?;
         let DirectoryAnswer::DkimKeys(stored) = answer else {
             return Err(StoreError::Internal("the directory answered out of turn".to_owned()).into());
         };

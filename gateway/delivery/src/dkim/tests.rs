@@ -20,8 +20,8 @@ use mail_auth::{
 use securanet_gateway::{
     client::StoreClient,
     model::{
-        AccountId, Address, Answer, DomainName, EmailId, Execute, GroupId, Query, ReversePath, StoreError, TenantId,
-        Token, UnixMillis,
+        AccountId, Address, Answer, DomainName, EmailId, Execute, Freshness, GroupId, Query, ReversePath, StoreError,
+        TenantId, UnixMillis,
         account::AccountRef,
         directory::{DirectoryAnswer, DirectoryQuery},
         dkim::{DkimAlgorithm, DkimKey, DkimState, PrivateKey},
@@ -29,7 +29,7 @@ use securanet_gateway::{
         request::Topic,
     },
     signing::SigningKey,
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 use tokio::sync::watch;
 
@@ -249,11 +249,11 @@ struct Directory {
 }
 
 impl Store for Directory {
-    fn query(&self, _: GroupId, query: Query, _: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
+    fn query(&self, _: GroupId, query: Query, _: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
         let Query::Directory(DirectoryQuery::DkimKeys(domain)) = query else { panic!("{query:?}") };
         self.asked.fetch_add(1, Ordering::Relaxed);
         let keys = self.keys.lock().unwrap().iter().filter(|key| key.domain == domain).cloned().collect();
-        Box::pin(async { Ok(Answer::Directory(DirectoryAnswer::DkimKeys(keys))) })
+        Box::pin(async { Ok(Answered { answer: Answer::Directory(DirectoryAnswer::DkimKeys(keys)), index: 0 }) })
     }
 
     fn watch(&self, _: Topic) -> watch::Receiver<u64> {

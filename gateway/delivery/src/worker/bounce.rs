@@ -157,22 +157,22 @@ async fn find(core: &Core, sender: &ReversePath, queued: UnixMillis) -> Result<S
     let ReversePath::Address(address) = sender else { return Ok(Sender::Gone) };
     let restored = if Srs::is_rewritten(address) { restore(core, address, queued).await? } else { None };
     let address = restored.as_ref().unwrap_or(address);
-    match core.client.ask_directory(DirectoryQuery::Resolve(address.clone())).await? {
-        DirectoryAnswer::Resolution(Resolution::Local(found)) => Ok(Sender::Ours(found)),
-        DirectoryAnswer::Resolution(Resolution::Foreign) => Ok(Sender::Elsewhere(address.clone())),
-        DirectoryAnswer::Resolution(Resolution::TooMany(at)) => {
+    let is_enough = |found: &Resolution| matches!(found, Resolution::Local(_) | Resolution::Foreign);
+    match core.client.resolve(DirectoryQuery::Resolve(address.clone()), is_enough).await? {
+        Resolution::Local(found) => Ok(Sender::Ours(found)),
+        Resolution::Foreign => Ok(Sender::Elsewhere(address.clone())),
+        Resolution::TooMany(at) => {
             tracing::error!(sender = %address, %at, "a sender leads to too many to be told");
             Ok(Sender::Gone)
         }
-        DirectoryAnswer::Resolution(_) => Ok(Sender::Gone),
-        other => Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
+        Resolution::Unknown | Resolution::Suspended => Ok(Sender::Gone),
     }
 }
 
 /// The sender that an address was made of, where we made it. Its age counted when its mail was queued: how long we have
 /// tried since is no reason not to tell.
 async fn restore(core: &Core, address: &Address, queued: UnixMillis) -> Result<Option<Address>, StoreError> {
-    match core.client.ask_directory(DirectoryQuery::Cluster).await? {
+    match core.client.look_up(DirectoryQuery::Cluster).await? {
         DirectoryAnswer::Cluster(Some(cluster)) => Ok(Srs::new(&cluster.login_key).restore(address, queued).ok()),
         other => Err(StoreError::Internal(format!("not the cluster: {other:?}"))),
     }
@@ -232,15 +232,15 @@ async fn for_postmaster(
     positions: &[u32],
 ) -> Result<Option<Acceptance>, StoreError> {
     let policy = DirectoryQuery::Policy(DOUBLE_BOUNCE.to_owned(), Scope::Cluster);
-    match core.client.ask_directory(policy).await? {
+    match core.client.look_up(policy).await? {
         DirectoryAnswer::Policy(Some((value, _))) if value == "postmaster" => {}
         DirectoryAnswer::Policy(_) => return Ok(None),
         other => return Err(StoreError::Internal(format!("policy {DOUBLE_BOUNCE} was answered with {other:?}"))),
     }
-    let found = match core.client.ask_directory(DirectoryQuery::ResolvePostmaster).await? {
-        DirectoryAnswer::Resolution(Resolution::Local(found)) => found,
-        DirectoryAnswer::Resolution(_) => Destinations::default(),
-        other => return Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
+    let is_enough = |found: &Resolution| matches!(found, Resolution::Local(_));
+    let found = match core.client.resolve(DirectoryQuery::ResolvePostmaster, is_enough).await? {
+        Resolution::Local(found) => found,
+        _ => Destinations::default(),
     };
     let postmaster = Address::parse(&format!("postmaster@{}", core.names.hostname));
     let (Some(tenant), Ok(postmaster)) = (tenant_of(&found), postmaster) else {

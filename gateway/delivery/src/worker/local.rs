@@ -167,10 +167,7 @@ impl Delivery<'_> {
     }
 
     async fn resolve(&self, query: DirectoryQuery) -> Result<Resolution, StoreError> {
-        match self.core.client.ask_directory(query).await? {
-            DirectoryAnswer::Resolution(resolution) => Ok(resolution),
-            other => Err(StoreError::Internal(format!("not a resolution: {other:?}"))),
-        }
+        self.core.client.resolve(query, |found| matches!(found, Resolution::Local(_))).await
     }
 
     /// Delivers to the accounts of one organisation.
@@ -242,7 +239,7 @@ impl Delivery<'_> {
     async fn over_quota(&self, found: &Found) -> Result<Verdict, StoreError> {
         let Some(account) = found.accounts.first() else { return Err(out_of_turn(&"nobody is over quota")) };
         let query = DirectoryQuery::Policy(OVER_QUOTA_POLICY.to_owned(), Scope::Account(account.account));
-        let permanent = match self.core.client.ask_directory(query).await? {
+        let permanent = match self.core.client.look_up(query).await? {
             DirectoryAnswer::Policy(value) => value.is_some_and(|(value, _)| value == "552"),
             other => return Err(out_of_turn(&other)),
         };

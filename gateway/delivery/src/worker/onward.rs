@@ -116,14 +116,14 @@ impl Delivery<'_> {
     }
 
     async fn is_ours(&self, domain: &securanet_gateway::model::DomainName) -> Result<bool, StoreError> {
-        match self.core.client.ask_directory(DirectoryQuery::Domain(domain.clone())).await? {
+        match self.core.client.look_up(DirectoryQuery::Domain(domain.clone())).await? {
             DirectoryAnswer::Domain(domain) => Ok(domain.is_some()),
             other => Err(out_of_turn(&other)),
         }
     }
 
     async fn srs(&self) -> Result<Srs, StoreError> {
-        match self.core.client.ask_directory(DirectoryQuery::Cluster).await? {
+        match self.core.client.look_up(DirectoryQuery::Cluster).await? {
             DirectoryAnswer::Cluster(Some(cluster)) => Ok(Srs::new(&cluster.login_key)),
             other => Err(out_of_turn(&other)),
         }

@@ -4,12 +4,18 @@
 //! long the group has no quorum: a settlement is known by its attempt and a report by what it tells of, so a repeat
 //! under a new request does no harm.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use securanet_gateway::{
     client::StoreClient,
     model::{
-        Answer, Command, GroupId, Query, Reply, StoreError, UnixMillis, limits,
+        Answer, Command, Epoch, Freshness, GroupId, Query, Reply, StoreError, Token, UnixMillis, limits,
         outbound::{
             DueCursor, DueDestination, ItemView, OutboundAnswer, OutboundCommand, OutboundDepth, OutboundQuery,
             OutboundReply, Place, Taken, Timer, WorkerId,
@@ -32,6 +38,9 @@ const ASK_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Queue {
     client: StoreClient,
     group: GroupId,
+    /// How far the group was at our last change. Whatever replica answers has it; what others have taken meanwhile it may
+    /// not know, and taking that again comes to nothing.
+    changed: Arc<AtomicU64>,
 }
 
 /// What became of asking for a lease.
@@ -48,8 +57,8 @@ fn out_of_turn(what: impl std::fmt::Debug) -> StoreError {
 }
 
 impl Queue {
-    pub(crate) const fn new(client: StoreClient, group: GroupId) -> Self {
-        Self { client, group }
+    pub(crate) fn new(client: StoreClient, group: GroupId) -> Self {
+        Self { client, group, changed: Arc::default() }
     }
 
     pub(crate) const fn group(&self) -> GroupId {
@@ -60,7 +69,9 @@ impl Queue {
     async fn execute(&self, command: OutboundCommand, patience: Duration) -> Result<OutboundReply, StoreError> {
         let late = |_| StoreError::Unavailable("no commit in time".to_owned());
         let executed = timeout(patience, self.client.execute(self.group, vec![Command::Outbound(command)])).await;
-        match executed.map_err(late)??.replies.pop() {
+        let mut executed = executed.map_err(late)??;
+        self.changed.fetch_max(executed.index, Ordering::Relaxed);
+        match executed.replies.pop() {
             Some(Reply::Outbound(reply)) => Ok(reply),
             Some(Reply::Unknown) => Err(StoreError::Unavailable("the outcome is not known".to_owned())),
             other => Err(out_of_turn(other)),
@@ -152,8 +163,10 @@ impl Queue {
 
     async fn ask(&self, query: OutboundQuery) -> Result<OutboundAnswer, StoreError> {
         let late = |_| StoreError::Unavailable("no answer in time".to_owned());
-        let asked = timeout(ASK_PATIENCE, self.client.store().query(self.group, Query::Outbound(query), None));
-        match asked.await.map_err(late)?? {
+        let index = self.changed.load(Ordering::Relaxed);
+        let freshness = Freshness::AtLeast(Token { group: self.group, epoch: Epoch::new(0), index });
+        let asked = timeout(ASK_PATIENCE, self.client.store().query(self.group, Query::Outbound(query), freshness));
+        match asked.await.map_err(late)??.answer {
             Answer::Outbound(answer) => Ok(answer),
             other => Err(out_of_turn(other)),
         }

@@ -71,7 +71,7 @@ impl Schedules {
     }
 
     async fn times(&self, key: &str, scope: Scope) -> Result<Vec<u32>, StoreError> {
-        match self.client.ask_directory(DirectoryQuery::Policy(key.to_owned(), scope)).await? {
+        match self.client.look_up(DirectoryQuery::Policy(key.to_owned(), scope)).await? {
             DirectoryAnswer::Policy(Some((value, _))) => seconds_of(&value)
                 .ok_or_else(|| StoreError::Internal(format!("policy {key}: {value:?} is no list of times"))),
             other => Err(StoreError::Internal(format!("policy {key} was answered with {other:?}"))),

@@ -4,9 +4,10 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use securanet_gateway::model::{
-    Answer, Query, StoreError,
+    Answer, Freshness, Query, StoreError,
     outbound::{OutboundAnswer, OutboundQuery, OutboundRecipient, Outcome, State},
 };
+use securanet_gateway::store::Answered;
 use tokio::time::Instant;
 
 use super::{
@@ -115,8 +116,8 @@ impl Line {
             return false;
         }
         let query = Query::Outbound(OutboundQuery::Item(letter.head.view.item));
-        match self.core.client.store().query(letter.handle.group, query, None).await {
-            Ok(Answer::Outbound(OutboundAnswer::Item(item))) => {
+        match self.core.client.store().query(letter.handle.group, query, Freshness::Now).await {
+            Ok(Answered { answer: Answer::Outbound(OutboundAnswer::Item(item)), .. }) => {
                 let has_ended = |state| matches!(state, State::Delivered | State::Failed | State::Cancelled);
                 item.is_none_or(|item| item.recipients.iter().all(|recipient| has_ended(recipient.state)))
             }

@@ -16,7 +16,7 @@ use securanet_gateway::{
     client::StoreClient,
     connection::DrainHandle,
     model::{
-        AccountId, Address, Answer, GroupId, Query, RecipientAddress, ReversePath,
+        AccountId, Address, Answer, Freshness, GroupId, Query, RecipientAddress, ReversePath,
         delivery::{QueueAnswer, QueueQuery},
         outbound::{
             Acceptance, Action, EnvelopeOptions, ItemView, Notify, Origin, Outbound, OutboundAnswer, OutboundCommand,
@@ -158,7 +158,7 @@ async fn accept_from(
 }
 
 async fn ask(store: &EngineStore, query: OutboundQuery) -> OutboundAnswer {
-    match store.query(GROUP, Query::Outbound(query), None).await.unwrap() {
+    match store.query(GROUP, Query::Outbound(query), Freshness::Now).await.unwrap().answer {
         Answer::Outbound(answer) => answer,
         other => panic!("{other:?}"),
     }
@@ -179,7 +179,8 @@ async fn depth(store: &EngineStore) -> OutboundDepth {
 }
 
 async fn bounces(store: &EngineStore) -> usize {
-    match store.query(GROUP, Query::Queue(QueueQuery::Pending { rows_max: 1000 }), None).await.unwrap() {
+    match store.query(GROUP, Query::Queue(QueueQuery::Pending { rows_max: 1000 }), Freshness::Now).await.unwrap().answer
+    {
         Answer::Queue(QueueAnswer::Pending(pending)) => pending.len(),
         other => panic!("{other:?}"),
     }

@@ -58,7 +58,7 @@ fn start_tls(session: &Session, state: NotAuthenticated) -> Done {
 fn logged_in(session: &mut Session, login: Login) -> Done {
     tracing::info!(account = %login.account.address, "logged in");
     session.failed_logins = 0;
-    let store = session.service.store.clone();
+    let store = session.service.store.for_session();
     let changes = store.store().watch(Topic::Account(login.account.id));
     let state = State::Authenticated(Authenticated { account: Account { store, login }, changes });
     let capabilities = capability::after_login(session);

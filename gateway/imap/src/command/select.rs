@@ -34,6 +34,8 @@ async fn open(session: &mut Session, account: &Account, select: &Select) -> Resu
     }
     session.out.enabled.condstore |= select.condstore;
     let name = select.mailbox.name(session.out.enabled.utf8)?;
+    // All that was acknowledged before is in the mailbox that is opened.
+    account.store.refresh();
     let Some(info) = account.mailbox(&name).await? else {
         return Err(Tagged::no("Mailbox does not exist").code(Code::NON_EXISTENT).into());
     };

@@ -68,8 +68,18 @@ impl Account {
         }
     }
 
-    /// One mailbox.
+    /// One mailbox. That there is none is known for certain: another session may have made it a moment ago.
     pub(crate) async fn mailbox(&self, name: &MailboxName) -> Result<Option<MailboxInfo>, Stop> {
+        match self.mailbox_as_seen(name).await? {
+            None => {
+                self.store.refresh();
+                self.mailbox_as_seen(name).await
+            }
+            found => Ok(found),
+        }
+    }
+
+    async fn mailbox_as_seen(&self, name: &MailboxName) -> Result<Option<MailboxInfo>, Stop> {
         match self.ask(AccountQuery::MailboxByName(name.clone())).await? {
             AccountAnswer::Mailbox(mailbox) => Ok(mailbox.map(|mailbox| *mailbox)),
             _ => Err(out_of_turn()),

@@ -10,14 +10,14 @@ use parking_lot::Mutex;
 use securanet_gateway::{
     login::make_verifiers,
     model::{
-        AccountId, Address, Answer, Command, DomainId, EmailId, Epoch, Execute, Flags, GroupId, KeyedHash, MailboxId,
-        MailboxName, Query, Reply, StoreError, TenantId, Token, Uid, UnixMillis,
+        AccountId, Address, Answer, Command, DomainId, EmailId, Epoch, Execute, Flags, Freshness, GroupId, KeyedHash,
+        MailboxId, MailboxName, Query, Reply, StoreError, TenantId, Uid, UnixMillis,
         account::{AccountCommand, AccountRef, AccountReply},
         content::{Ingested, NewMessage, Sealed},
         directory::{Account, AccountStatus, Cluster, Credentials, DirectoryAnswer, DirectoryQuery, Quota, Verifiers},
         request::Topic,
     },
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 use tokio::sync::watch;
 
@@ -153,13 +153,13 @@ impl Store for Memory {
         Box::pin(async { Ok(Executed { replies, index: 1 }) })
     }
 
-    fn query(&self, _: GroupId, query: Query, _: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
+    fn query(&self, _: GroupId, query: Query, _: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
         let answer = match query {
             Query::Account(_, query) => Answer::Account(self.state.lock().answer(query)),
             Query::Directory(query) => Answer::Directory(self.directory(query)),
             other => panic!("IMAP does not ask {other:?}"),
         };
-        Box::pin(async { Ok(answer) })
+        Box::pin(async { Ok(Answered { answer, index: 0 }) })
     }
 
     fn watch(&self, topic: Topic) -> watch::Receiver<u64> {

@@ -54,11 +54,13 @@ enum Fault {
 impl Transaction {
     /// Locks the maildrop and lists it. If that cannot be, the link comes back with what to tell the client.
     pub(super) async fn open(pop3: Arc<Pop3>, mut link: Link, login: Login) -> Result<Self, (Link, Reply)> {
-        let lease = match Lease::take(pop3.client.clone(), login.place).await {
+        // The lock comes after all that was acknowledged before it, and so does the list.
+        let client = pop3.client.for_session();
+        let lease = match Lease::take(client.clone(), login.place).await {
             Ok(lease) => lease,
             Err(error) => return Err((link, not_leased(&error))),
         };
-        let (mailbox, maildrop) = match list(&pop3.client, login.place).await {
+        let (mailbox, maildrop) = match list(&client, login.place).await {
             Ok(listed) => listed,
             Err(error) => {
                 tracing::warn!(%error, "maildrop not opened");

@@ -13,8 +13,8 @@ use securanet_gateway::{
     clock,
     login::make_verifiers,
     model::{
-        AccountId, Address, Answer, Command, DomainId, EmailId, Epoch, Execute, Flags, GroupId, MailboxId, ModSeq,
-        Query, Reply, RequestId, StoreError, TenantId, ThreadId, Token, Uid, UidValidity, UnixMillis,
+        AccountId, Address, Answer, Command, DomainId, EmailId, Epoch, Execute, Flags, Freshness, GroupId, MailboxId,
+        ModSeq, Query, Reply, RequestId, StoreError, TenantId, ThreadId, Uid, UidValidity, UnixMillis,
         account::{
             AccountAnswer, AccountCommand, AccountQuery, AccountRef, AccountRefusal, AccountReply, MailboxInfo,
             Message, MessageState,
@@ -22,7 +22,7 @@ use securanet_gateway::{
         directory::{Account, AccountStatus, Credentials, DirectoryAnswer, DirectoryQuery, Quota, Verifiers},
         request::Topic,
     },
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -154,13 +154,14 @@ impl Store for ScriptedStore {
         })
     }
 
-    fn query(&self, _: GroupId, query: Query, _: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
+    fn query(&self, _: GroupId, query: Query, _: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
         Box::pin(async move {
-            Ok(match query {
+            let answer = match query {
                 Query::Account(_, query) => Answer::Account(self.answer(query)),
                 Query::Directory(query) => Answer::Directory(self.directory(query)),
                 other => panic!("POP3 does not ask {other:?}"),
-            })
+            };
+            Ok(Answered { answer, index: 0 })
         })
     }
 

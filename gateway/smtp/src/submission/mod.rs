@@ -151,14 +151,14 @@ impl Submission {
     }
 
     async fn relays(&self) -> Result<Vec<RelayGrant>, StoreError> {
-        match self.store.ask_directory(DirectoryQuery::RelayGrants).await? {
+        match self.store.look_up(DirectoryQuery::RelayGrants).await? {
             DirectoryAnswer::RelayGrants(grants) => Ok(grants),
             other => Err(StoreError::Internal(format!("not relay grants: {other:?}"))),
         }
     }
 
     async fn tenant(&self, address: &Address) -> Result<Option<TenantId>, StoreError> {
-        match self.store.ask_directory(DirectoryQuery::Domain(address.domain().clone())).await? {
+        match self.store.look_up(DirectoryQuery::Domain(address.domain().clone())).await? {
             DirectoryAnswer::Domain(domain) => Ok(domain.map(|domain| domain.tenant)),
             other => Err(StoreError::Internal(format!("not a domain: {other:?}"))),
         }
@@ -174,7 +174,7 @@ impl Submission {
     }
 
     async fn ask_shards(&self) -> Result<u32, StoreError> {
-        match self.store.ask_directory(DirectoryQuery::Cluster).await? {
+        match self.store.look_up(DirectoryQuery::Cluster).await? {
             DirectoryAnswer::Cluster(Some(cluster)) => Ok(cluster.shards),
             other => Err(StoreError::Internal(format!("not the cluster: {other:?}"))),
         }

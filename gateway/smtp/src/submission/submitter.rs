@@ -52,7 +52,7 @@ impl Policies {
     pub(crate) async fn of(store: &StoreClient, account: AccountId) -> Result<Self, StoreError> {
         let value = async |key: &str| -> Result<String, StoreError> {
             let query = DirectoryQuery::Policy(key.to_owned(), Scope::Account(account));
-            match store.ask_directory(query).await? {
+            match store.look_up(query).await? {
                 DirectoryAnswer::Policy(value) => Ok(value.map(|(value, _)| value).unwrap_or_default()),
                 other => Err(StoreError::Internal(format!("not a policy: {other:?}"))),
             }
@@ -103,9 +103,14 @@ impl Submitter {
         match &self.who {
             Who::Account(account) => {
                 let query = DirectoryQuery::SenderRight(account.id, address.clone());
-                match self.store.ask_directory(query).await? {
+                let right = |answer| match answer {
                     DirectoryAnswer::SenderRight(right) => Ok(right),
                     other => Err(StoreError::Internal(format!("not a sender's right: {other:?}"))),
+                };
+                // It may have been granted a moment ago.
+                match right(self.store.look_up(query.clone()).await?)? {
+                    SenderRight::Refused => right(self.store.ask_directory(query).await?),
+                    granted => Ok(granted),
                 }
             }
             Who::Device { grant, .. } if grant.may_send_as(address) => Ok(SenderRight::SendAs),

@@ -175,3 +175,14 @@ async fn a_message_is_for_a_bounded_number_of_accounts_and_tenants() {
     tenants += "C: RCPT TO:<t9@example.org>\nS: 452 4.5.3 *";
     server.check(&tenants).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_refused_by_a_replica_that_is_behind() {
+    let mut server = Server::smtp();
+    let usage = QuotaUsage { bytes: 9, messages: 9, quota: Quota { bytes_max: Some(90_000), messages_max: None } };
+    server.store.script().usage.insert(7, usage);
+    server.store.script().behind = true;
+    check(&mut server, "<ann@example.org>", "250 2.1.5 *").await;
+    check(&mut server, "<postmaster>", "250 2.1.5 *").await;
+    check(&mut server, "<nobody@example.org>", "550 5.1.1 *").await;
+}

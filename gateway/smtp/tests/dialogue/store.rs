@@ -9,8 +9,8 @@ use std::{
 use securanet_gateway::{
     login::make_verifiers,
     model::{
-        AccountId, Address, Answer, Command, DomainId, DomainName, EmailId, Epoch, Execute, GroupId, KeyedHash,
-        MailboxId, Query, Reply, StoreError, TenantId, Token, Uid, UnixMillis,
+        AccountId, Address, Answer, Command, DomainId, DomainName, EmailId, Epoch, Execute, Freshness, GroupId,
+        KeyedHash, MailboxId, Query, Reply, StoreError, TenantId, Uid, UnixMillis,
         account::{
             AccountAnswer, AccountCommand, AccountQuery, AccountRef, AccountRefusal, AccountReply, QuotaUsage, UidMap,
         },
@@ -25,7 +25,7 @@ use securanet_gateway::{
         request::{DomainUsage, Topic},
         sending::{RelayGrant, SenderRight},
     },
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 use tokio::sync::watch;
 
@@ -82,6 +82,8 @@ pub(crate) struct Script {
     pub(crate) commit_takes: Duration,
     pub(crate) puts: Vec<Put>,
     pub(crate) executed: Vec<Execute>,
+    /// The nearest replica has heard of none of it.
+    pub(crate) behind: bool,
     pub(crate) directory_asked: usize,
     pub(crate) quota_asked: usize,
 }
@@ -247,6 +249,27 @@ impl Scripted {
         Ok(DirectoryAnswer::Resolution(resolved))
     }
 
+    /// Nobody has been heard of, and mailboxes were full.
+    fn answer_from_behind(&self, group: GroupId, query: Query) -> Result<Answer, StoreError> {
+        match query {
+            Query::Directory(DirectoryQuery::Resolve(_)) => {
+                Ok(Answer::Directory(DirectoryAnswer::Resolution(Resolution::Unknown)))
+            }
+            Query::Directory(DirectoryQuery::ResolvePostmaster) => {
+                Ok(Answer::Directory(DirectoryAnswer::Resolution(Resolution::Foreign)))
+            }
+            Query::Directory(DirectoryQuery::SenderRight(..)) => {
+                Ok(Answer::Directory(DirectoryAnswer::SenderRight(SenderRight::Refused)))
+            }
+            Query::Account(_, AccountQuery::Quota) => {
+                let quota = Quota { bytes_max: Some(1), messages_max: Some(1) };
+                let usage = QuotaUsage { bytes: 2, messages: 2, quota };
+                Ok(Answer::Account(AccountAnswer::Quota(usage)))
+            }
+            query => self.answer(group, query),
+        }
+    }
+
     fn answer(&self, group: GroupId, query: Query) -> Result<Answer, StoreError> {
         match query {
             Query::Directory(query) => self.directory(&query).map(Answer::Directory),
@@ -312,8 +335,13 @@ impl Store for Scripted {
         })
     }
 
-    fn query(&self, group: GroupId, query: Query, _: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
-        Box::pin(async move { self.answer(group, query) })
+    fn query(&self, group: GroupId, query: Query, freshness: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
+        Box::pin(async move {
+            if self.script().behind && freshness != Freshness::Now {
+                return Ok(Answered { answer: self.answer_from_behind(group, query)?, index: 0 });
+            }
+            Ok(Answered { answer: self.answer(group, query)?, index: 0 })
+        })
     }
 
     fn watch(&self, _: Topic) -> watch::Receiver<u64> {

@@ -6,14 +6,14 @@ use securanet_gateway::{
     client::StoreClient,
     deposit::recipient_prefix,
     model::{
-        AccountId, Answer, Command, EmailId, GroupId, Query, ReversePath, StoreError, TenantId, Uid,
+        AccountId, Answer, Command, EmailId, Freshness, GroupId, Query, ReversePath, StoreError, TenantId, Uid,
         account::{AccountAnswer, AccountCommand, AccountQuery, UidSet},
         content::Sealed,
         delivery::{Deliver, DeliverTo, QuotaRule},
         directory::DirectoryQuery,
         request::Topic,
     },
-    store::{Content, Store},
+    store::{Answered, Content, Store},
 };
 use tokio::time::timeout;
 
@@ -163,7 +163,7 @@ async fn what_is_not_there_is_said_to_be_not_there() {
         let gone = Some(StoreError::NoGroup(nowhere));
         let command = Command::Account(owner.place.account, AccountCommand::Remove);
         assert_eq!(store.execute(request(nowhere, command)).await.err(), gone, "{name}");
-        assert_eq!(store.query(nowhere, Query::Totals, None).await.err(), gone, "{name}");
+        assert_eq!(store.query(nowhere, Query::Totals, Freshness::Now).await.err(), gone, "{name}");
         let open = store.open(owner.place.group, owner.place.account, EmailId::new(7)).await;
         assert_eq!(open.err(), Some(StoreError::NotFound), "{name}");
         assert!(
@@ -254,8 +254,8 @@ async fn a_full_disk_takes_nothing_in_and_says_so() {
     for (name, store) in stores {
         assert_eq!(store.accepting(), Err(full.clone()), "{name}");
         assert_eq!(put(&store, b"x").await.err(), Some(full.clone()), "{name}");
-        let asked = store.query(GroupId::DIRECTORY, Query::Directory(DirectoryQuery::Cluster), None).await;
-        assert!(matches!(asked, Ok(Answer::Directory(_))), "{name}: reads go on");
+        let asked = store.query(GroupId::DIRECTORY, Query::Directory(DirectoryQuery::Cluster), Freshness::Now).await;
+        assert!(matches!(asked, Ok(Answered { answer: Answer::Directory(_), .. })), "{name}: reads go on");
     }
     world.close().await;
 }

@@ -10,9 +10,9 @@ use securanet_gateway::{
     clock,
     model::request::Totals,
     model::{
-        Answer, EmailId, Execute, GroupId, Query, StoreError, TenantId, Token, account::AccountRef, request::Topic,
+        Answer, EmailId, Execute, Freshness, GroupId, Query, StoreError, TenantId, account::AccountRef, request::Topic,
     },
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 use tempfile::TempDir;
 use tokio::{sync::watch, time::Instant};
@@ -70,8 +70,11 @@ impl Store for Scripted {
         Box::pin(async { self.act().await.map(|()| Executed { replies: Vec::new(), index: 7 }) })
     }
 
-    fn query(&self, _: GroupId, _: Query, _: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
-        Box::pin(async { self.act().await.map(|()| Answer::Totals(Totals::default())) })
+    fn query(&self, _: GroupId, _: Query, _: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
+        Box::pin(async move {
+            self.act().await?;
+            Ok(Answered { answer: Answer::Totals(Totals::default()), index: 0 })
+        })
     }
 
     fn watch(&self, _: Topic) -> watch::Receiver<u64> {
@@ -114,8 +117,8 @@ impl Cluster {
         Self { _folder: folder, _served: served, far }
     }
 
-    async fn ask(&self) -> Result<Answer, StoreError> {
-        self.far.store.query(GroupId::new(1), Query::Totals, None).await
+    async fn ask(&self) -> Result<Answered, StoreError> {
+        self.far.store.query(GroupId::new(1), Query::Totals, Freshness::Now).await
     }
 }
 

@@ -168,6 +168,7 @@ async fn a_domain_without_scram_does_not_use_the_verifiers_that_exist() {
     let without = Directory {
         by_name: Mutex::new(directory.by_name.lock().clone()),
         changes: watch::Sender::new(1),
+        behind: Mutex::default(),
         asked: AtomicUsize::new(0),
         scram_allowed: false,
         app_passwords_allowed: AtomicBool::new(true),

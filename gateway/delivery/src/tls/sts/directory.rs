@@ -51,7 +51,7 @@ impl DirectoryMemory {
         if self.absent.get(domain).is_some_and(|until| until > Instant::now()) {
             return None;
         }
-        let asked = self.client.ask_directory(DirectoryQuery::StsPolicy(name));
+        let asked = self.client.look_up(DirectoryQuery::StsPolicy(name));
         let row = match timeout(ASK_PATIENCE, asked).await {
             Ok(Ok(DirectoryAnswer::StsPolicy(row))) => row,
             failed => {

@@ -1,7 +1,7 @@
 //! Recipients of ours whose mail waits in the queue: delivered without a connection, once, and told of.
 
 use securanet_gateway::model::{
-    Command, Execute, RequestId, UnixMillis,
+    Command, Execute, Freshness, RequestId, UnixMillis,
     account::{AccountAnswer, AccountCommand, AccountQuery, AccountRef, AccountReply, MailboxInfo},
     directory::{Quota, Resolution},
     outbound::{DeliverBy, LOCAL_DESTINATION},
@@ -35,7 +35,7 @@ pub(super) async fn fixture() -> Fixture {
 pub(super) async fn inbox(store: &EngineStore) -> MailboxInfo {
     let id = AccountRef { id: account().account, epoch: account().epoch };
     let query = AccountQuery::MailboxByName(securanet_gateway::model::MailboxName::inbox());
-    match store.query(GROUP, Query::Account(id, query), None).await.unwrap() {
+    match store.query(GROUP, Query::Account(id, query), Freshness::Now).await.unwrap().answer {
         Answer::Account(AccountAnswer::Mailbox(Some(info))) => *info,
         other => panic!("{other:?}"),
     }

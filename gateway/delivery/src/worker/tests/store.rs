@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use securanet_engine::Space;
 use securanet_gateway::{
     model::{
-        AccountId, Address, Answer, Command, DomainId, EmailId, Epoch, Execute, GroupId, KeyedHash, Query, Reply,
-        RequestId, StoreError, TenantId, Token, UnixMillis,
+        AccountId, Address, Answer, Command, DomainId, EmailId, Epoch, Execute, Freshness, GroupId, KeyedHash, Query,
+        Reply, RequestId, StoreError, TenantId, UnixMillis,
         account::AccountRef,
         content::{Ingested, NewMessage, Sealed},
         directory::{Cluster, DirectoryAnswer, DirectoryQuery, LocalRecipient, Resolution},
@@ -24,7 +24,7 @@ use securanet_gateway::{
         policy,
         request::{Proposal, Topic},
     },
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 use securanet_kv::{Durability, KeyValue, memory::MemoryStore};
 use tokio::{sync::watch, time::Instant};
@@ -276,16 +276,17 @@ impl Store for EngineStore {
         })
     }
 
-    fn query(&self, group: GroupId, query: Query, _: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
+    fn query(&self, group: GroupId, query: Query, _: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
         Box::pin(async move {
             self.check()?;
             if matches!(query, Query::Outbound(OutboundQuery::Due { .. })) {
                 panic_if(&mut self.panics.lock().due, "looking");
             }
-            match query {
-                Query::Directory(query) if group == GroupId::DIRECTORY => Ok(Answer::Directory(self.directory(&query))),
-                query => Ok(securanet_engine::answer(&*self.group.lock(), SPACE, &query).unwrap()),
-            }
+            let answer = match query {
+                Query::Directory(query) if group == GroupId::DIRECTORY => Answer::Directory(self.directory(&query)),
+                query => securanet_engine::answer(&*self.group.lock(), SPACE, &query).unwrap(),
+            };
+            Ok(Answered { answer, index: 0 })
         })
     }
 
@@ -305,7 +306,7 @@ impl Store for EngineStore {
     }
 
     fn open_outbound(&self, group: GroupId, item: u64) -> BoxFuture<'_, Result<Box<dyn Content>, StoreError>> {
-        use securanet_gateway::model::outbound::{OutboundAnswer as Answered, OutboundQuery as Asked};
+        use securanet_gateway::model::outbound::{OutboundAnswer, OutboundQuery as Asked};
         Box::pin(async move {
             self.check()?;
             if self.no_content.load(Ordering::SeqCst) {
@@ -313,8 +314,8 @@ impl Store for EngineStore {
             }
             let slow = *self.slow_content.lock();
             tokio::time::sleep(slow).await;
-            let asked = self.query(group, Query::Outbound(Asked::Content(item)), None).await?;
-            if matches!(asked, Answer::Outbound(Answered::Content(None))) {
+            let asked = self.query(group, Query::Outbound(Asked::Content(item)), Freshness::Now).await?.answer;
+            if matches!(asked, Answer::Outbound(OutboundAnswer::Content(None))) {
                 return Err(StoreError::NotFound);
             }
             Ok(Box::new(Fixed(*self.content.lock())) as Box<dyn Content>)

@@ -4,13 +4,13 @@ use securanet_engine::Space;
 use securanet_gateway::{
     client::StoreClient,
     model::{
-        Answer, Command, EmailId, Execute, GroupId, Query, StoreError, TenantId, Token, UnixMillis,
+        Command, EmailId, Execute, Freshness, GroupId, Query, StoreError, TenantId, UnixMillis,
         account::AccountRef,
         directory::{DirectoryCommand, DirectoryQuery},
         request::{Proposal, Topic},
         sts::StsPolicyRow,
     },
-    store::{BoxFuture, Content, ContentSink, Executed, Store},
+    store::{Answered, BoxFuture, Content, ContentSink, Executed, Store},
 };
 use securanet_kv::{Durability, KeyValue, memory::MemoryStore};
 use tokio::sync::watch;
@@ -86,13 +86,13 @@ impl Store for Directory {
         })
     }
 
-    fn query(&self, _: GroupId, query: Query, _: Option<Token>) -> BoxFuture<'_, Result<Answer, StoreError>> {
+    fn query(&self, _: GroupId, query: Query, _: Freshness) -> BoxFuture<'_, Result<Answered, StoreError>> {
         Box::pin(async move {
             if self.away.load(std::sync::atomic::Ordering::Relaxed) {
                 return Err(StoreError::Unavailable("away".to_owned()));
             }
             assert!(matches!(query, Query::Directory(DirectoryQuery::StsPolicy(_))), "{query:?}");
-            Ok(securanet_engine::answer(&*self.rows.lock(), SPACE, &query).unwrap())
+            Ok(Answered { answer: securanet_engine::answer(&*self.rows.lock(), SPACE, &query).unwrap(), index: 0 })
         })
     }
 

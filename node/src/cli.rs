@@ -229,7 +229,7 @@ pub(crate) enum Node {
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=168))]
         hours: u64,
     },
-    /// Let a node give its work away: others lead its groups and take over its votes.
+    /// Let a node give its work away: others lead its groups and take over its votes. It serves its clients on.
     Drain {
         /// Which.
         name: String,

@@ -11,7 +11,8 @@
 //!    spare it;
 //! 2. an active store that is missing becomes a learner;
 //! 3. a learner that is wanted, near and whole gets a vote;
-//! 4. a vote that is not wanted any more is taken, when those that replace it are there; a draining store leaves then;
+//! 4. a vote that is not wanted any more is taken, when those that replace it are there. A draining store's replica stays
+//!    without it, so that the gateways there are answered until the store is stopped and removed;
 //! 5. the leader moves away from where it must not be, at last home.
 //!
 //! A step that cannot be done now does not hold up those behind it. Invariant: no step leaves a group without a majority
@@ -92,7 +93,7 @@ pub struct Store {
 pub enum StoreState {
     /// It has a replica of every group.
     Active,
-    /// It is to leave when others have its votes.
+    /// Others get its votes and what it leads; its replicas stay until it is removed.
     Draining,
     /// It has left.
     Removed,
@@ -235,16 +236,12 @@ impl<'v> Plan<'v> {
         Some(Step::Promote(learner.replica))
     }
 
-    /// 4. Whose vote is not wanted any more, and who leaves.
+    /// 4. Whose vote is not wanted any more.
     fn retire(&self) -> Option<Step> {
-        let idle = self.members(Standing::Leaving).find(|member| !member.voter);
-        if let Some(idle) = idle {
-            return Some(Step::Remove(idle.replica));
-        }
         let (living, all) = (self.is_replaced(true), self.is_replaced(false));
-        let demoted = all.then(|| self.spared(self.members(Standing::Active))).flatten();
-        let removed = || living.then(|| self.spared(self.members(Standing::Leaving))).flatten();
-        demoted.map(Step::Demote).or_else(|| removed().map(Step::Remove))
+        let surplus = all.then(|| self.spared(self.members(Standing::Active))).flatten();
+        let leaving = || living.then(|| self.spared(self.members(Standing::Leaving))).flatten();
+        surplus.or_else(leaving).map(Step::Demote)
     }
 
     /// Whether all that are wanted vote, or all of them that live: one that cannot be reached cannot be waited for.

@@ -127,6 +127,9 @@ fn a_cluster_is_formed_and_its_nodes_come_and_go() {
     assert!(refused(&a, &["node", "remove", "c"]).contains("node drain c"));
     a.cli(&["node", "drain", "c"], "").unwrap();
     wait_until("it has no votes", || votes(&a, "c") == Some(false));
+    // Its clients are served until it is stopped.
+    deliver(&c, "m-drained");
+    assert_eq!(subjects(&c).len(), so_far + 4);
     a.cli(&["node", "remove", "c"], "").unwrap();
     assert!(a.cli(&["node", "list"], "").unwrap().contains("removed"));
     c.restart().ok();
@@ -134,7 +137,7 @@ fn a_cluster_is_formed_and_its_nodes_come_and_go() {
         [&a, &b].iter().any(|server| server.log().contains("node c was removed from the cluster"))
     });
     deliver(&b, "m-8");
-    assert_eq!(subjects(&a).len(), so_far + 4);
+    assert_eq!(subjects(&a).len(), so_far + 5);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    cluster::{join::Files, known::Known, renewal},
+    cluster::{follow::Follower, homes::Homes, join::Files, known::Known, renewal},
     config::Config,
     gateway_port::GatewayPort,
     local_store::LocalStore,
@@ -35,6 +35,7 @@ pub(crate) struct Elsewhere {
     store: Arc<RemoteStore>,
     link: Link,
     keeping: JoinHandle<()>,
+    homes: Arc<Homes>,
 }
 
 impl Backend {
@@ -55,8 +56,19 @@ impl Backend {
         tasks.spawn(renewal::look_after(files, credentials, link.clone(), known.clone(), shutdown.clone()));
         let stores = if cluster.stores.is_empty() { known.stores() } else { cluster.stores.clone() };
         let (store, keeping) = RemoteStore::new(&link, &stores).context("cluster.stores")?;
+        let homes = Arc::new(Homes::new(cluster.site.clone()));
+        let follower = Follower { cluster: cluster.clone(), store: store.clone(), known, homes: homes.clone() };
+        tasks.spawn(follower.run(shutdown.clone()));
         // Not one of the tasks: sessions need their stores until they have ended.
-        Ok(Self::Remote(Elsewhere { store, link, keeping: tokio::spawn(keeping) }))
+        Ok(Self::Remote(Elsewhere { store, link, keeping: tokio::spawn(keeping), homes }))
+    }
+
+    /// Whose mail leaves from this node's site; none of a node alone.
+    pub(crate) fn homes(&self) -> Option<Arc<Homes>> {
+        match self {
+            Self::Local(local) => local.place.as_ref().map(|place| place.homes()),
+            Self::Remote(elsewhere) => Some(elsewhere.homes.clone()),
+        }
     }
 
     /// A handle for gateways.

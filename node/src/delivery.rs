@@ -18,7 +18,7 @@ use securanet_delivery::{
 use securanet_gateway::{client::StoreClient, connection::Shutdown, model::DomainName};
 use serde::Deserialize;
 
-use crate::own_addresses;
+use crate::{cluster::homes::Homes, own_addresses};
 
 /// Where the demo's mail for the world goes: nobody listens there unless the user does.
 pub(crate) const DEMO_SINK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2526);
@@ -111,7 +111,12 @@ impl Delivery {
     }
 
     /// What delivers, or why nothing can.
-    pub(crate) fn worker(&self, hostname: &DomainName, store: StoreClient) -> anyhow::Result<Outlet> {
+    pub(crate) fn worker(
+        &self,
+        hostname: &DomainName,
+        store: StoreClient,
+        homes: Option<Arc<Homes>>,
+    ) -> anyhow::Result<Outlet> {
         let tally = self.tls_reports.enabled.then(|| Arc::new(Tally::default()));
         let (dns, router, client) = self.parts(Some(store.clone()), tally.clone())?;
         let hostname = hostname.as_str();
@@ -124,7 +129,11 @@ impl Delivery {
             None => None,
         };
         let names = ReportNames { hostname: hostname.to_owned() };
-        Ok(Outlet { worker: Worker::new(store, router, client, names, self.worker.clone()), reporter })
+        let mut worker = Worker::new(store, router, client, names, self.worker.clone());
+        if let Some(homes) = homes {
+            worker = worker.prefers(move |group| homes.has(group));
+        }
+        Ok(Outlet { worker, reporter })
     }
 
     /// Reads what the settings name: certificates, trust anchors, the system's resolvers.

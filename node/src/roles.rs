@@ -48,7 +48,8 @@ pub(crate) struct Cluster {
     pub(crate) reach: BTreeMap<NodeName, String>,
     /// The folder of the node's key and certificate; default: `cluster` in a store's data directory.
     pub(crate) directory: Option<PathBuf>,
-    /// The stores that a gateway reaches first, as `host:port`; default: those that it heard of when it came in.
+    /// Where a gateway reaches stores besides those that the directory names, as `host:port`; default: those that it heard of
+    /// last.
     #[serde(default)]
     pub(crate) stores: Vec<String>,
 }

@@ -77,7 +77,8 @@ async fn start(config: Config) -> anyhow::Result<Running> {
     if config.is_gateway() {
         bound = listeners(&config, &client, &shutdown, &mut tasks).await?;
         if config.delivery.enabled {
-            tasks.spawn(config.delivery.worker(&config.hostname, client.clone())?.run(shutdown.clone()));
+            let outlet = config.delivery.worker(&config.hostname, client.clone(), backend.homes())?;
+            tasks.spawn(outlet.run(shutdown.clone()));
         }
     }
     bound.extend(backend.serves_nodes_at().map(|address| ("cluster".to_owned(), address)));

@@ -69,6 +69,8 @@ fn refused(node: &Server, words: &[&str]) -> String {
 fn a_cluster_is_formed_and_its_nodes_come_and_go() {
     let mut a = Server::found("a", &["ann"]).unwrap();
     deliver(&a, "m-1");
+    // A gateway that comes in knows of this store only.
+    let gateway = a.start_gateway("g", Options::default()).unwrap();
     let (mut b, mut c) =
         (Server::member("b", Options::default()).unwrap(), Server::member("c", Options::default()).unwrap());
     assert!(b.restart().unwrap_err().to_string().contains("securanet join"), "it neither founded nor joined");
@@ -102,10 +104,11 @@ fn a_cluster_is_formed_and_its_nodes_come_and_go() {
     a.restart().unwrap();
     let so_far = subjects(&b).len();
 
-    // Any of them may be lost.
+    // Any of them may be lost, also the one that the gateway came in by: it has heard of the others.
     a.kill();
-    deliver(&b, "m-5");
+    deliver(&gateway, "m-5");
     deliver(&c, "m-6");
+    assert_eq!(subjects(&gateway).len(), so_far + 2);
     a.restart().unwrap();
     wait_until("it has caught up", || subjects(&a).len() == so_far + 2);
 

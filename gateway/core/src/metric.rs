@@ -16,7 +16,7 @@
 //! | `securanet_login_delay_seconds` | histogram | slow-down imposed on an attempt |
 //! | `securanet_logins_ended_total` | counter: reason | accounts whose open sessions were ended: `credentials`, `suspended`, `deleted`, `moved` |
 //! | `securanet_senders_replaced_total` | counter | copies for addresses outside whose sender became the postmaster, since a rewritten one (SRS) would have been too long; counted at RCPT, and once more where the mail has waited |
-//! | `securanet_store_reachable` | gauge: store (its address) | 1 while this gateway reaches the store, else 0 |
+//! | `securanet_store_reachable` | gauge: store (its address) | 1 while this gateway reaches the store, else 0; NaN when the cluster has it no more |
 //! | `securanet_store_missed_tries_total` | counter: store | tries at a store that gave no answer: it was gone, had no quorum, or did not lead |
 
 use std::{path::Path, time::Duration};
@@ -70,6 +70,11 @@ pub(crate) fn sender_replaced() {
 /// A store came or went.
 pub(crate) fn store_reachable(store: &str, reachable: bool) {
     gauge!(STORE_REACHABLE, "store" => store.to_owned()).set(if reachable { 1.0 } else { 0.0 });
+}
+
+/// The cluster has no such store any more: neither reached nor lost.
+pub(crate) fn store_gone(store: &str) {
+    gauge!(STORE_REACHABLE, "store" => store.to_owned()).set(f64::NAN);
 }
 
 /// A store gave no answer.

@@ -148,7 +148,7 @@ pub(crate) async fn come_in(config: &Config, token: &str) -> anyhow::Result<()> 
     let key = files.key()?;
     let certificate_request = authority::request(&key, &cluster.node)?;
     let ask = JoinAsk { secret: ticket.secret, certificate_request, facts: facts(config, cluster) };
-    let welcome = ask_each(&ticket, &ask).await?;
+    let welcome = ask_each(&ticket, cluster.reach.values(), &ask).await?;
     let known = Known::load(&folder, BTreeMap::new())?;
     let store = |address: &String| KnownNode { address: Some(address.clone()), store: true, removed: false };
     known.remember(welcome.stores.iter().map(|(name, address)| (name.clone(), store(address))).collect())?;
@@ -174,10 +174,15 @@ fn check_empty(data: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Asks the stores of the ticket one after the other, until one answers.
-async fn ask_each(ticket: &JoinTicket, ask: &JoinAsk) -> anyhow::Result<Welcome> {
+/// Asks one store after the other until one answers: where the node file says that they are reached, then where the ticket
+/// does.
+async fn ask_each<'a>(
+    ticket: &'a JoinTicket,
+    reach: impl Iterator<Item = &'a String>,
+    ask: &JoinAsk,
+) -> anyhow::Result<Welcome> {
     let mut problems = Vec::new();
-    for address in &ticket.addresses {
+    for address in reach.chain(&ticket.addresses) {
         match timeout(JOIN_PATIENCE, ask_one(address, ticket.authority, ask)).await {
             Ok(Ok(outcome)) => return outcome.map_err(|why| anyhow::anyhow!("{address} refuses: {why}")),
             Ok(Err(error)) => problems.push(format!("{error:#}")),

@@ -32,6 +32,7 @@ use tonic::{Request, Status, service::Routes, service::interceptor::InterceptedS
 
 use super::{
     authority,
+    homes::Homes,
     join::{self, Files},
     known::{Known, LinkPeers},
     membership::Member,
@@ -56,6 +57,7 @@ pub(crate) struct Place {
     known: Arc<Known>,
     peers: Arc<LinkPeers>,
     opened: Opened,
+    homes: Arc<Homes>,
     bound: Mutex<Option<SocketAddr>>,
     /// What group 0 says of this node that it should not.
     trouble: Mutex<Option<String>>,
@@ -75,6 +77,7 @@ impl Place {
             peers: Arc::new(LinkPeers::new(known.clone())),
             known,
             opened: Arc::new(OnceLock::new()),
+            homes: Arc::new(Homes::new(cluster.site.clone())),
             bound: Mutex::default(),
             trouble: Mutex::default(),
         })
@@ -90,6 +93,11 @@ impl Place {
     /// Where it listens for other nodes.
     pub(crate) fn bound(&self) -> Option<SocketAddr> {
         *self.bound.lock()
+    }
+
+    /// Whose mail leaves from its site.
+    pub(crate) fn homes(&self) -> Arc<Homes> {
+        self.homes.clone()
     }
 
     /// What is wrong with its membership.
@@ -212,6 +220,7 @@ impl Place {
                 if let Err(error) = self.known.learn(&nodes) {
                     tracing::warn!(%error, "other nodes are not remembered");
                 }
+                self.homes.learn(&nodes);
                 self.look_at_own(groups, &nodes).await;
             }
             drop(timeout(LOOK, changes.changed()).await);

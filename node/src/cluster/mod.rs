@@ -5,6 +5,8 @@
 //! signed by any store, with the key of the cluster's authority, which is in group 0 ([`authority`]).
 
 pub(crate) mod authority;
+pub(crate) mod follow;
+pub(crate) mod homes;
 pub(crate) mod join;
 pub(crate) mod known;
 pub(crate) mod member;

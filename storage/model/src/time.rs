@@ -34,6 +34,12 @@ impl UnixMillis {
         Self(self.0.saturating_add(millis))
     }
 
+    /// This many milliseconds earlier; not before 1970.
+    #[must_use]
+    pub const fn minus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_sub(millis))
+    }
+
     /// Milliseconds from `earlier` to this time; 0 when `earlier` is later.
     #[must_use]
     pub const fn millis_since(self, earlier: Self) -> u64 {

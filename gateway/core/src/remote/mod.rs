@@ -26,7 +26,7 @@ use securanet_wire::{
 };
 use tokio::{
     sync::watch,
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{Instant, interval},
 };
 use tonic::Request;
@@ -54,6 +54,7 @@ const SWEEP_TICKS: u32 = 30;
 
 /// The stores of the cluster.
 pub struct RemoteStore {
+    link: Link,
     stores: Arc<Stores>,
     topics: Arc<Topics>,
 }
@@ -68,18 +69,30 @@ impl RemoteStore {
         link: &Link,
         addresses: &[String],
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + use<>), LinkError> {
-        let nodes: Result<Vec<_>, _> =
-            addresses.iter().map(|address| StoreNode::new(link, address).map(Arc::new)).collect();
-        let stores = Arc::new(Stores::new(nodes?));
-        let topics = Arc::new(Topics::new(stores.nodes().len()));
-        let keeping = keep_in_touch(stores.clone(), topics.clone());
-        Ok((Arc::new(Self { stores, topics }), keeping))
+        let (stores, topics) = (Arc::<Stores>::default(), Arc::new(Topics::new()));
+        let store = Arc::new(Self { link: link.clone(), stores: stores.clone(), topics: topics.clone() });
+        store.set_stores(addresses)?;
+        Ok((store, keep_in_touch(stores, topics)))
+    }
+
+    /// From now on the cluster has stores at these addresses. Those that were known stay connected; one that is not named
+    /// any more is asked nothing from now on.
+    ///
+    /// # Errors
+    /// [`LinkError::Address`]: then nothing was changed.
+    pub fn set_stores(&self, addresses: &[String]) -> Result<(), LinkError> {
+        self.stores.set(addresses, |address| StoreNode::new(&self.link, address).map(Arc::new))
+    }
+
+    /// From now on the stores of these names, which are in this gateway's site, are asked first and get its mail.
+    pub fn set_near(&self, names: impl IntoIterator<Item = String>) {
+        self.stores.set_near(names.into_iter().collect());
     }
 
     /// The addresses of the stores that cannot be reached right now.
     #[must_use]
     pub fn unreachable(&self) -> Vec<String> {
-        let gone = self.stores.nodes().iter().filter(|node| !node.is_reachable());
+        let gone = self.stores.nodes().into_iter().filter(|node| !node.is_reachable());
         gone.map(|node| node.address().to_owned()).collect()
     }
 
@@ -92,8 +105,8 @@ impl RemoteStore {
         let over = Instant::now() + PUT_PATIENCE;
         loop {
             let mut last = self.accepting().err();
-            for node in self.stores.nodes().iter().filter(|node| node.accepting().is_ok()) {
-                match RemoteSink::begin(node, tenant, trace.clone(), size_hint_bytes).await {
+            for node in self.stores.nodes().into_iter().filter(|node| node.accepting().is_ok()) {
+                match RemoteSink::begin(&node, tenant, trace.clone(), size_hint_bytes).await {
                     Ok(sink) => return Ok(sink),
                     Err(Miss::Final(error)) if !matches!(error, StoreError::DiskFull { .. }) => return Err(error),
                     Err(miss) => last = Some(miss.into_error()),
@@ -109,18 +122,49 @@ impl RemoteStore {
 }
 
 async fn keep_in_touch(stores: Arc<Stores>, topics: Arc<Topics>) {
-    let mut keepers = JoinSet::new();
-    for (at, node) in stores.nodes().iter().enumerate() {
-        keepers.spawn(keeper::keep(at, node.clone(), topics.clone()));
-    }
+    let mut keepers = Keepers { tasks: JoinSet::new(), by_place: Vec::new() };
+    let mut changes = stores.changes();
     let mut ticks = interval(Duration::from_secs(1));
     let mut count = 0_u32;
     loop {
-        ticks.tick().await;
+        changes.mark_unchanged();
+        keepers.look(&stores, &topics);
+        tokio::select! {
+            _ = ticks.tick() => {}
+            // The sender lives as long as the stores.
+            Ok(()) = changes.changed() => continue,
+        }
         topics.tick();
         count = count.wrapping_add(1);
         if count.is_multiple_of(SWEEP_TICKS) {
             topics.sweep();
+        }
+    }
+}
+
+/// What keeps in touch with each store.
+struct Keepers {
+    tasks: JoinSet<()>,
+    /// None where a store has gone.
+    by_place: Vec<Option<AbortHandle>>,
+}
+
+impl Keepers {
+    /// Begins with stores that are new, and ends with those that have gone.
+    fn look(&mut self, stores: &Stores, topics: &Arc<Topics>) {
+        while self.tasks.try_join_next().is_some() {}
+        for _ in self.by_place.len()..stores.places() {
+            let at = topics.add_store();
+            let task = stores.at(at).map(|node| self.tasks.spawn(keeper::keep(at, node, topics.clone())));
+            self.by_place.push(task);
+        }
+        for (at, task) in self.by_place.iter_mut().enumerate() {
+            if stores.at(at).is_none()
+                && let Some(task) = task.take()
+            {
+                task.abort();
+                topics.disconnected(at);
+            }
         }
     }
 }

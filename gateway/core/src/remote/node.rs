@@ -3,7 +3,7 @@
 //! What waits on it briefly (commands, questions, watches) has a connection of its own, so that content never stands in
 //! its way.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use parking_lot::Mutex;
 use securanet_model::{StoreError, UnixMillis};
@@ -19,6 +19,8 @@ use crate::metric;
 
 /// What a store says of itself is believed for so long.
 const STATUS_LIFE: Duration = Duration::from_secs(5);
+/// A store that kept somebody waiting is asked after others for so long.
+const SLOW_FOR: Duration = Duration::from_secs(5);
 /// Answers are lists of rows; the largest that any question allows are some megabytes.
 const ANSWER_SIZE_BYTES_MAX: usize = COMMANDS_SIZE_BYTES_MAX + (1 << 20);
 
@@ -30,6 +32,8 @@ pub(crate) struct StoreNode {
     /// Whether its stream of watches is there.
     reachable: watch::Sender<bool>,
     status: Mutex<Option<(Instant, Result<(), StoreError>)>>,
+    /// When it last kept somebody waiting whom another store answered.
+    slow: Mutex<Option<Instant>>,
 }
 
 /// How one try at one store ended without a result.
@@ -54,6 +58,7 @@ impl StoreNode {
             content: link.connect(address, &Expect::Anyone, Pings::WhileBusy)?,
             reachable: watch::Sender::new(false),
             status: Mutex::new(None),
+            slow: Mutex::new(None),
         })
     }
 
@@ -65,6 +70,21 @@ impl StoreNode {
     /// Whether it is the node of this name.
     pub(crate) fn is(&self, name: &str) -> bool {
         self.requests.node().is_some_and(|node| node.as_str() == name)
+    }
+
+    /// Whether it is one of these nodes.
+    pub(crate) fn is_one_of(&self, names: &BTreeSet<String>) -> bool {
+        self.requests.node().is_some_and(|node| names.contains(node.as_str()))
+    }
+
+    /// Somebody waited for it whom another store answered.
+    pub(crate) fn was_slow(&self) {
+        *self.slow.lock() = Some(Instant::now());
+    }
+
+    /// Whether it kept nobody waiting lately.
+    pub(crate) fn is_swift(&self) -> bool {
+        self.slow.lock().is_none_or(|at| at.elapsed() > SLOW_FOR)
     }
 
     /// For what is answered at once.
@@ -104,6 +124,12 @@ impl StoreNode {
             Some((at, status)) if at.elapsed() < STATUS_LIFE => status.clone(),
             _ => Err(StoreError::Unavailable(format!("store {} does not answer", self.address))),
         }
+    }
+}
+
+impl Drop for StoreNode {
+    fn drop(&mut self) {
+        metric::store_gone(&self.address);
     }
 }
 

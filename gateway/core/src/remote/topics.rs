@@ -14,8 +14,6 @@ use tokio::sync::{Notify, watch};
 /// All topics that this process watches.
 pub(crate) struct Topics {
     state: Mutex<State>,
-    /// One for each store: there is something to tell it.
-    wakes: Vec<Arc<Notify>>,
     topics_max: usize,
 }
 
@@ -30,23 +28,31 @@ struct State {
 struct Feed {
     connected: bool,
     wishes: Vec<Wish>,
+    /// There is something to tell it.
+    wake: Arc<Notify>,
 }
 
 impl Topics {
-    /// For so many stores.
-    pub(crate) fn new(stores: usize) -> Self {
-        Self::bounded(stores, TOPICS_MAX)
+    /// Without stores.
+    pub(crate) fn new() -> Self {
+        Self::bounded(TOPICS_MAX)
     }
 
-    fn bounded(stores: usize, topics_max: usize) -> Self {
-        let feeds = (0..stores).map(|_| Feed::default()).collect();
-        let state = State { topics: HashMap::new(), beyond: watch::Sender::new(0), feeds };
-        Self { state: Mutex::new(state), wakes: (0..stores).map(|_| Arc::default()).collect(), topics_max }
+    fn bounded(topics_max: usize) -> Self {
+        let state = State { topics: HashMap::new(), beyond: watch::Sender::new(0), feeds: Vec::new() };
+        Self { state: Mutex::new(state), topics_max }
+    }
+
+    /// One store more; its place.
+    pub(crate) fn add_store(&self) -> usize {
+        let mut state = self.state.lock();
+        state.feeds.push(Feed::default());
+        state.feeds.len() - 1
     }
 
     /// Wakes when there is something to [`Self::take`] for a store.
     pub(crate) fn wake(&self, store: usize) -> Arc<Notify> {
-        self.wakes[store].clone()
+        self.state.lock().feeds[store].wake.clone()
     }
 
     /// Wakes on each change of the topic, and once more when a store has begun to tell of it.
@@ -61,21 +67,21 @@ impl Topics {
         let (sender, receiver) = watch::channel(0);
         state.topics.insert(topic, sender);
         state.tell(Wish::Subscribe(topic));
-        drop(state);
-        self.wakes.iter().for_each(|wake| wake.notify_one());
         receiver
     }
 
     /// A store has a stream: everything that it must be told, and from now on what is new.
     pub(crate) fn connected(&self, store: usize) -> Vec<Wish> {
         let mut state = self.state.lock();
-        state.feeds[store] = Feed { connected: true, wishes: Vec::new() };
+        let feed = &mut state.feeds[store];
+        (feed.connected, feed.wishes) = (true, Vec::new());
         state.topics.keys().map(|topic| Wish::Subscribe(*topic)).collect()
     }
 
     /// Its stream is gone.
     pub(crate) fn disconnected(&self, store: usize) {
-        self.state.lock().feeds[store] = Feed::default();
+        let feed = &mut self.state.lock().feeds[store];
+        (feed.connected, feed.wishes) = (false, Vec::new());
     }
 
     /// What is new for a store.
@@ -93,8 +99,6 @@ impl Topics {
         }
         state.topics.remove(&topic);
         state.tell(Wish::Unsubscribe(topic));
-        drop(state);
-        self.wakes.iter().for_each(|wake| wake.notify_one());
     }
 
     /// Once a second: those beyond the bound are woken.
@@ -114,16 +118,15 @@ impl Topics {
             state.topics.remove(topic);
             state.tell(Wish::Unsubscribe(*topic));
         }
-        drop(state);
-        if !gone.is_empty() {
-            self.wakes.iter().for_each(|wake| wake.notify_one());
-        }
     }
 }
 
 impl State {
     fn tell(&mut self, wish: Wish) {
-        self.feeds.iter_mut().filter(|feed| feed.connected).for_each(|feed| feed.wishes.push(wish));
+        for feed in self.feeds.iter_mut().filter(|feed| feed.connected) {
+            feed.wishes.push(wish);
+            feed.wake.notify_one();
+        }
     }
 }
 
@@ -137,9 +140,15 @@ mod tests {
         Topic::Account(AccountId::new(id))
     }
 
+    fn of(stores: usize) -> Topics {
+        let topics = Topics::new();
+        (0..stores).for_each(|store| assert_eq!(topics.add_store(), store));
+        topics
+    }
+
     #[test]
     fn a_store_is_told_everything_when_it_comes_and_then_what_is_new() {
-        let topics = Topics::new(2);
+        let topics = of(2);
         let one = topics.watch(account(1));
         assert!(topics.take(0).is_empty(), "nothing gathers for a store that is not there");
         assert_eq!(topics.connected(0), [Wish::Subscribe(account(1))]);
@@ -157,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_change_wakes_its_watchers_alone_and_each_waking_counts() {
-        let topics = Topics::new(1);
+        let topics = of(1);
         topics.connected(0);
         let (mut one, two) = (topics.watch(account(1)), topics.watch(account(2)));
         assert!(!one.has_changed().unwrap(), "nothing has changed yet");
@@ -170,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_topic_without_watchers_is_given_up_when_it_changes() {
-        let topics = Topics::new(1);
+        let topics = of(1);
         topics.connected(0);
         drop(topics.watch(account(1)));
         topics.take(0);
@@ -182,7 +191,7 @@ mod tests {
 
     #[test]
     fn beyond_the_bound_a_watcher_is_woken_too_often_rather_than_never() {
-        let topics = Topics::bounded(1, 1);
+        let topics = Topics::bounded(1);
         let _held = topics.watch(account(1));
         let beyond = topics.watch(account(2));
         topics.tick();

@@ -1,16 +1,25 @@
 //! One request, several stores: whom to ask first, whom next, and when to give up.
 //!
-//! The store that led the group last is asked first. One that says who leads is followed at once. One that has not answered
+//! Stores of the gateway's own site are asked first, and among them the one that answered for the group last: any store
+//! answers, and commits wherever the group is led. One that says who leads is followed at once. One that has not answered
 //! within 700 ms stays asked while another is asked too: a request that was committed twice under one id is applied once,
-//! and a question does no harm. When all have been asked there is a pause, which doubles up to 400 ms. Stores that are known
+//! and a question does no harm. One that was outrun so is asked after the others for some seconds. When all have been asked there is a pause, which doubles up to 400 ms. Stores that are known
 //! to be gone are not asked; when all are gone, the first that comes back is.
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{StreamExt, future::select_all, stream::FuturesUnordered};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use securanet_model::{GroupId, StoreError};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::node::{Miss, StoreNode};
 use crate::metric;
@@ -21,10 +30,21 @@ const TRY: Duration = Duration::from_millis(700);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(400);
 
-/// All stores, and who led which group last.
+/// All stores, and who answered for which group last.
+#[derive(Default)]
 pub(crate) struct Stores {
-    nodes: Vec<Arc<StoreNode>>,
+    state: RwLock<State>,
     leaders: Mutex<HashMap<GroupId, usize>>,
+    /// Counts how often the list has changed.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By place; none where one has gone. Places are not given again: they grow as slowly as clusters change.
+    nodes: Vec<Option<Arc<StoreNode>>>,
+    /// The names of those in this gateway's site.
+    near: BTreeSet<String>,
 }
 
 /// Where one request stands.
@@ -43,19 +63,63 @@ struct Round {
 }
 
 impl Stores {
-    pub(crate) fn new(nodes: Vec<Arc<StoreNode>>) -> Self {
-        Self { nodes, leaders: Mutex::default() }
+    /// From now on there are these stores. `make` makes one that is new at its place; which places are gone.
+    pub(crate) fn set<E>(
+        &self,
+        addresses: &[String],
+        make: impl Fn(&str) -> Result<Arc<StoreNode>, E>,
+    ) -> Result<(), E> {
+        let mut state = self.state.write();
+        let is_there = |address: &String| state.nodes.iter().flatten().any(|node| node.address() == address);
+        let new: Result<Vec<_>, E> =
+            addresses.iter().filter(|address| !is_there(address)).map(|address| make(address).map(Some)).collect();
+        let new = new?;
+        for slot in &mut state.nodes {
+            slot.take_if(|node| !addresses.iter().any(|address| address == node.address()));
+        }
+        state.nodes.extend(new);
+        drop(state);
+        self.changes.send_modify(|count| *count += 1);
+        Ok(())
     }
 
-    pub(crate) fn nodes(&self) -> &[Arc<StoreNode>] {
-        &self.nodes
+    /// From now on the stores of these names are asked first.
+    pub(crate) fn set_near(&self, names: BTreeSet<String>) {
+        self.state.write().near = names;
+    }
+
+    /// Wakes when there are other stores.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// How many places there are.
+    pub(crate) fn places(&self) -> usize {
+        self.state.read().nodes.len()
+    }
+
+    /// The store at a place; none where one has gone.
+    pub(crate) fn at(&self, at: usize) -> Option<Arc<StoreNode>> {
+        self.state.read().nodes.get(at).cloned().flatten()
+    }
+
+    /// All stores, the best first.
+    pub(crate) fn nodes(&self) -> Vec<Arc<StoreNode>> {
+        self.sorted(None).into_iter().map(|(_, node)| node).collect()
     }
 
     /// Those to ask now, the best first.
     pub(crate) fn order(&self, group: GroupId) -> Vec<usize> {
-        let leader = self.leaders.lock().get(&group).copied();
-        let others = (0..self.nodes.len()).filter(|at| Some(*at) != leader);
-        leader.into_iter().chain(others).filter(|at| self.nodes[*at].is_reachable()).collect()
+        let last = self.leaders.lock().get(&group).copied();
+        self.sorted(last).into_iter().filter(|(_, node)| node.is_reachable()).map(|(at, _)| at).collect()
+    }
+
+    fn sorted(&self, last: Option<usize>) -> Vec<(usize, Arc<StoreNode>)> {
+        let state = self.state.read();
+        let there = state.nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.clone()?)));
+        let mut nodes: Vec<_> = there.collect();
+        nodes.sort_by_key(|(at, node)| (!node.is_swift(), !node.is_one_of(&state.near), Some(*at) != last, *at));
+        nodes
     }
 
     /// Asks until there is an answer or the time is over.
@@ -76,21 +140,28 @@ impl Stores {
             if Instant::now() >= round.wake
                 && let Some(at) = round.advance(|| self.order(group))
             {
-                let answer = call(self.nodes[at].clone());
-                tries.push(async move { (at, answer.await) });
+                match self.at(at) {
+                    None => round.waiting.retain(|other| *other != at),
+                    Some(node) => {
+                        let answer = call(node.clone());
+                        tries.push(async move { (at, node, answer.await) });
+                    }
+                }
             }
             let wake = round.wake;
             tokio::select! {
-                Some((at, outcome)) = tries.next() => {
+                Some((at, node, outcome)) = tries.next() => {
                     round.waiting.retain(|other| *other != at);
                     match outcome {
                         Ok(done) => {
                             self.leads(group, at);
+                            round.waiting.iter().filter_map(|other| self.at(*other)).for_each(|outrun| outrun.was_slow());
                             return Ok(done);
                         }
                         Err(Miss::Final(error)) => return Err(error),
                         Err(miss) => {
-                            metric::store_missed(self.nodes[at].address());
+                            metric::store_missed(node.address());
+                            node.was_slow();
                             if let Some(error) = self.missed(group, at, miss, &mut round) {
                                 return Err(error);
                             }
@@ -108,7 +179,7 @@ impl Stores {
     fn missed(&self, group: GroupId, at: usize, miss: Miss, round: &mut Round) -> Option<StoreError> {
         match miss {
             Miss::NotLeader(Some(name)) => {
-                let leader = self.nodes.iter().position(|node| node.is(&name));
+                let leader = self.sorted(None).into_iter().find(|(_, node)| node.is(&name)).map(|(at, _)| at);
                 // Two that point at each other are asked once each in a round.
                 if let Some(leader) = leader.filter(|leader| !round.asked.contains(leader)) {
                     self.leads(group, leader);
@@ -119,7 +190,7 @@ impl Stores {
             }
             Miss::NoGroup(error) => {
                 round.without_group += 1;
-                if round.without_group >= self.nodes.len() {
+                if round.without_group >= self.nodes().len() {
                     return Some(error);
                 }
                 round.last = error;
@@ -140,19 +211,26 @@ impl Stores {
         self.leaders.lock().insert(group, at);
     }
 
-    /// Ends when a store is there that was not.
+    /// Ends when a store is there that was not, or others are looked for.
     async fn one_comes(&self) {
-        let coming = self.nodes.iter().map(|node| {
-            let mut reachable = node.watch_reachable();
+        let mut changes = self.changes();
+        let coming = self.nodes().into_iter().map(|node| {
             Box::pin(async move {
-                // The node lives as long as we do.
-                let _ = reachable.wait_for(|reachable| *reachable).await;
+                // The node lives as long as this.
+                let _ = node.watch_reachable().wait_for(|reachable| *reachable).await;
             })
         });
-        if self.nodes.is_empty() {
-            std::future::pending::<()>().await;
+        let coming: Vec<_> = coming.collect();
+        let comes = async {
+            if coming.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            select_all(coming).await;
+        };
+        tokio::select! {
+            () = comes => {}
+            _ = changes.changed() => {}
         }
-        select_all(coming).await;
     }
 }
 

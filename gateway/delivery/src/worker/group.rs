@@ -212,12 +212,17 @@ impl Group {
 
     async fn try_look(&mut self) -> Result<Next, StoreError> {
         let now = self.core.now();
-        self.timers.begin(now).await?;
-        let wants_room = self.bring(now).await?;
+        let left_for = self.core.leaves_for(self.handle.group);
+        let mine = now.minus_millis(u64::try_from(left_for.as_millis()).unwrap_or(u64::MAX));
+        self.timers.begin(mine).await?;
+        let wants_room = self.bring(mine).await?;
         self.let_lease_go();
         let depth = self.queue.depth().await?;
         metric::depth(self.handle.group, &depth, now);
-        let due_in = depth.next_due.map(|due| Duration::from_millis(due.millis_since(self.core.now())));
+        let due_in = depth.next_due.map(|due| {
+            let mine = due.plus_millis(u64::try_from(left_for.as_millis()).unwrap_or(0));
+            Duration::from_millis(mine.millis_since(self.core.now()))
+        });
         let pause = match due_in {
             _ if wants_room || self.timers.is_busy() => PATIENCE,
             Some(due_in) if due_in.is_zero() => PATIENCE / 4,

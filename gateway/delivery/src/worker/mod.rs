@@ -90,6 +90,8 @@ use crate::{
 const DRAIN_PATIENCE: Duration = Duration::from_secs(20);
 /// Facts are committed within this time when the node stops, or repeated after the leases' end.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(10);
+/// What is due in a group that another site prefers is left to it for so long; longer than its worker needs to take it.
+const LEFT_FOR: Duration = Duration::from_secs(2);
 /// Between two questions for the cluster's facts while the directory does not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -105,7 +107,11 @@ struct Parts {
     settings: WorkerSettings,
     names: ReportNames,
     clock: Clock,
+    prefers: Preference,
 }
+
+/// Which groups' mail is to leave from here first.
+type Preference = Arc<dyn Fn(GroupId) -> bool + Send + Sync>;
 
 /// The wall clock: the queue's times are of the world.
 type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -117,6 +123,7 @@ pub(crate) struct Core {
     settings: WorkerSettings,
     names: ReportNames,
     clock: Clock,
+    prefers: Preference,
     worker: WorkerId,
     scheduler: Mutex<Scheduler<Letter, Verdict>>,
     uplink: Mutex<Uplink>,
@@ -141,7 +148,23 @@ impl Worker {
         settings: WorkerSettings,
     ) -> Self {
         let wire = Arc::new(Internet::new(router, client));
-        Self { parts: Parts { client: store, wire, settings, names, clock: Arc::new(clock::now) } }
+        Self {
+            parts: Parts {
+                client: store,
+                wire,
+                settings,
+                names,
+                clock: Arc::new(clock::now),
+                prefers: Arc::new(|_| true),
+            },
+        }
+    }
+
+    /// Leaves the mail of all other groups to who prefers it, for two seconds after it has become due.
+    #[must_use]
+    pub fn prefers(mut self, prefers: impl Fn(GroupId) -> bool + Send + Sync + 'static) -> Self {
+        self.parts.prefers = Arc::new(prefers);
+        self
     }
 
     /// Works until the node drains, and stops as described in the module's card.
@@ -167,7 +190,7 @@ impl Worker {
 
 impl Core {
     fn new(parts: Parts, shutdown: Shutdown) -> Self {
-        let Parts { client, wire, settings, names, clock } = parts;
+        let Parts { client, wire, settings, names, clock, prefers } = parts;
         Self {
             scheduler: Mutex::new(Scheduler::new(settings.limits())),
             uplink: Mutex::new(Uplink::new(Instant::now())),
@@ -180,6 +203,7 @@ impl Core {
             settings,
             names,
             clock,
+            prefers,
             shutdown,
             work: Notify::new(),
             room: watch::Sender::new(0),
@@ -188,6 +212,11 @@ impl Core {
 
     fn now(&self) -> UnixMillis {
         (self.clock)()
+    }
+
+    /// How long what is due in a group is left to others.
+    fn leaves_for(&self, group: GroupId) -> Duration {
+        if (self.prefers)(group) { Duration::ZERO } else { LEFT_FOR }
     }
 
     /// How many shard groups there are; `None` when the node drains before the directory says so.

@@ -110,7 +110,8 @@ fn start_at(
     let (drain, shutdown) = DrainHandle::new();
     let names = ReportNames { hostname: "mail.example.org".to_owned() };
     let client = StoreClient::new(store.clone());
-    let worker = Worker { parts: Parts { client, wire: world.clone(), settings, names, clock } };
+    let prefers = Arc::new(|_| true);
+    let worker = Worker { parts: Parts { client, wire: world.clone(), settings, names, clock, prefers } };
     (drain, tokio::spawn(worker.run(shutdown)))
 }
 
@@ -201,6 +202,29 @@ async fn a_message_is_delivered_once_and_recipients_of_a_domain_together() {
     assert_eq!(taken, [vec!["a@one.example", "b@one.example"], vec!["c@two.example"]]);
     assert_eq!(fixture.bounces().await, 0);
     fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_site_prefers_is_left_to_it_for_two_seconds() {
+    let (store, world) = (Arc::new(EngineStore::new()), Arc::new(World::new(|_| Act::Take)));
+    let (drain, shutdown) = DrainHandle::new();
+    let parts = Parts {
+        client: StoreClient::new(store.clone()),
+        wire: world.clone(),
+        settings: WorkerSettings::default(),
+        names: ReportNames { hostname: "mail.example.org".to_owned() },
+        clock: store.clock(),
+        prefers: Arc::new(|_| true),
+    };
+    let worker = tokio::spawn(Worker { parts }.prefers(|group| group != GROUP).run(shutdown));
+    sleep(Duration::from_secs(5)).await;
+    accept(&store, ann(), &["a@one.example"]).await;
+    sleep(Duration::from_millis(1900)).await;
+    assert!(world.taken().is_empty(), "it did not wait for the others");
+    sleep(Duration::from_millis(600)).await;
+    assert_eq!(world.taken().len(), 1, "nobody else took it");
+    drain.begin();
+    worker.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

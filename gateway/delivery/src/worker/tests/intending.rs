@@ -62,6 +62,7 @@ impl Taken {
             settings: WorkerSettings::default(),
             names: ReportNames { hostname: "mail.example.org".to_owned() },
             clock: self.store.clock(),
+            prefers: Arc::new(|_| true),
         };
         intending::run(Arc::new(Core::new(parts, shutdown)), Intender::new(self.queue.clone(), dots)).await;
         self.store.commands() - before

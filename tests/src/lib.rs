@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod dialogue;
+pub mod figures;
 pub mod imap;
 pub mod ledger;
 pub mod link;

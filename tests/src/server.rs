@@ -54,8 +54,11 @@ pub struct Options {
     pub data: Option<PathBuf>,
 }
 
-/// The binary that the build put beside the tests.
+/// The binary that the build put beside the tests, or the one that `SECURANET_BINARY` names.
 pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("SECURANET_BINARY") {
+        return named.into();
+    }
     let test = std::env::current_exe().expect("a test has a path");
     let folder = test.ancestors().find(|folder| folder.join("securanet").is_file());
     folder.expect("build the workspace first: cargo build --workspace").join("securanet")

@@ -1,0 +1,210 @@
+//! What a cluster of three sites does and costs, measured with real processes and links that are slowed down.
+//!
+//! Each part builds a cluster of its own (sites `north`, `south` and `west`, one node that is store and gateway in each) and
+//! gives the rows of a table: what was measured, the figure, and what it is to be at most.
+
+mod back;
+mod bytes;
+mod outage;
+mod speed;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    cluster::{
+        node::{Node, Role},
+        sites::{Place, Plan, Sites},
+    },
+    dialogue::Dialogue,
+    random::Random,
+    server::address,
+};
+
+pub use self::{
+    back::bring_back,
+    bytes::{attachment, idle, text},
+    outage::outages,
+    speed::{latency, rate},
+};
+
+/// The nodes and their sites.
+const NODES: [(&str, &str); 3] = [("a", "north"), ("b", "south"), ("c", "west")];
+/// A link is quiet when so little more than nothing goes over it in a second, both directions together.
+const QUIET_OCTETS: u64 = 8 * 1024;
+/// What a cluster has to do in the background is done within this.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// One line of the table.
+pub struct Row {
+    /// What was measured.
+    pub what: String,
+    /// The figure, with its unit.
+    pub figure: String,
+    /// What it is to be; empty where nothing was asked for.
+    pub wanted: String,
+}
+
+impl Row {
+    fn new(what: impl Into<String>, figure: impl Into<String>, wanted: impl Into<String>) -> Self {
+        Self { what: what.into(), figure: figure.into(), wanted: wanted.into() }
+    }
+}
+
+/// The rows as a table in Markdown.
+#[must_use]
+pub fn table(rows: &[Row]) -> String {
+    let mut text = "| measured | figure | wanted |\n|---|---|---|\n".to_owned();
+    for Row { what, figure, wanted } in rows {
+        let _ = writeln!(text, "| {what} | {figure} | {wanted} |");
+    }
+    text
+}
+
+/// Text to make bodies of.
+pub struct Text {
+    text: String,
+    random: Random,
+}
+
+impl Text {
+    /// Of this file; where there is none, of words that are drawn.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is short.
+    pub fn new(file: Option<&str>) -> anyhow::Result<Self> {
+        let mut random = Random::new(7);
+        let text = match file {
+            Some(file) => fs::read_to_string(file).with_context(|| file.to_owned())?,
+            None => drawn_words(&mut random),
+        };
+        ensure!(text.len() >= 1 << 20, "at least 1 MiB of text is needed, there are {} octets", text.len());
+        Ok(Self { text, random })
+    }
+
+    /// A message with about so many octets of text.
+    fn message(&mut self, id: &str, octets: usize) -> String {
+        let from = self.random.below(self.text.len() - octets);
+        let from = (from..).find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
+        let to = (from + octets..).find(|at| self.text.is_char_boundary(*at)).unwrap_or(from);
+        let body = self.text[from..to].lines().map(|line| format!("{}\r\n", line.trim_start_matches('.')));
+        format!(
+            "From: s@remote.example\r\nSubject: {id}\r\nMessage-ID: <{id}@figures>\r\n\r\n{}",
+            body.collect::<String>()
+        )
+    }
+}
+
+fn drawn_words(random: &mut Random) -> String {
+    let words: Vec<String> = (0..3000)
+        .map(|_| (0..3 + random.below(7)).map(|_| char::from(b'a' + random.below(26) as u8)).collect())
+        .collect();
+    let mut text = String::new();
+    while text.len() < 4 << 20 {
+        // Some are common, most are rare.
+        let bound = random.below(words.len()) + 1;
+        text += &words[random.below(bound)];
+        text.push(if random.below(12) == 0 { '\n' } else { ' ' });
+    }
+    text
+}
+
+/// Three sites with this round trip between any two of them.
+fn three_sites(accounts: usize, round_trip: Duration) -> anyhow::Result<Sites> {
+    let places = NODES.iter().map(|(node, site)| Place::new(node, site, Role::Both)).collect();
+    sites(places, accounts, round_trip)
+}
+
+fn sites(places: Vec<Place>, accounts: usize, round_trip: Duration) -> anyhow::Result<Sites> {
+    let sites = Sites::start(&Plan { places, accounts: names(accounts), config: String::new(), seed: 1 })?;
+    sites.all_wires().for_each(|(_, wire)| wire.set_latency(round_trip / 2, Duration::ZERO));
+    Ok(sites)
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("u{number}")).collect()
+}
+
+fn smtp(node: &Node) -> anyhow::Result<Dialogue> {
+    Dialogue::smtp(node.address("smtp").context("it has no SMTP")?, "EHLO")
+}
+
+/// Delivers over an open connection; how long the answer to the final dot took.
+fn deliver(smtp: &mut Dialogue, to: &[String], message: &str) -> anyhow::Result<Duration> {
+    smtp.expect("MAIL FROM:<s@remote.example>", "250")?;
+    for local in to {
+        smtp.expect(&format!("RCPT TO:<{}>", address(local)), "250")?;
+    }
+    smtp.expect("DATA", "354")?;
+    let start = Instant::now();
+    let reply = smtp.send_data(message.as_bytes())?;
+    ensure!(reply.starts_with("250"), "{reply}");
+    Ok(start.elapsed())
+}
+
+/// What has gone over each link, both directions together.
+fn octets(sites: &Sites) -> BTreeMap<String, u64> {
+    let mut links = BTreeMap::new();
+    for ((from, to), octets) in sites.octets() {
+        let link = if from < to { format!("{from}-{to}") } else { format!("{to}-{from}") };
+        *links.entry(link).or_default() += octets.sent;
+    }
+    links
+}
+
+/// What went over each link since then.
+fn since(sites: &Sites, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    octets(sites).into_iter().map(|(link, now)| (link.clone(), now - before.get(&link).copied().unwrap_or(0))).collect()
+}
+
+/// Waits until hardly anything goes over any link for three seconds.
+fn await_quiet(sites: &Sites) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let mut quiet = 0;
+    while quiet < 3 {
+        ensure!(start.elapsed() < PATIENCE, "the links do not become quiet");
+        let before = octets(sites);
+        std::thread::sleep(Duration::from_secs(1));
+        let still = since(sites, &before).values().all(|octets| *octets < QUIET_OCTETS);
+        quiet = if still { quiet + 1 } else { 0 };
+    }
+    Ok(())
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.0} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// The value below which this share of them lies.
+fn share(values: &mut [Duration], share: f64) -> Duration {
+    values.sort_unstable();
+    let at = ((values.len() as f64 * share).ceil() as usize).clamp(1, values.len().max(1)) - 1;
+    values.get(at).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_of_what_was_measured() {
+        let mut values: Vec<Duration> = (1..=100).rev().map(Duration::from_millis).collect();
+        assert_eq!(share(&mut values, 0.5), Duration::from_millis(50));
+        assert_eq!(share(&mut values, 0.99), Duration::from_millis(99));
+        assert_eq!(share(&mut values, 1.0), Duration::from_millis(100));
+        assert_eq!(share(&mut [Duration::from_millis(7)], 0.5), Duration::from_millis(7));
+    }
+
+    #[test]
+    fn messages_have_their_size_and_differ() {
+        let mut text = Text::new(None).unwrap();
+        let (one, other) = (text.message("1", 4096), text.message("2", 4096));
+        assert!((4096..4600).contains(&one.len()) && one != other, "{}", one.len());
+    }
+}

@@ -22,7 +22,7 @@ BUILD_PACKAGES := gcc g++ make libclang1-14 libclang-common-14-dev
 TEST_PACKAGES := curl swaks libnet-ssleay-perl isync fetchmail mutt strace python3 libpython3.11-testsuite openssl procps \
 	util-linux bsdutils iproute2 libfaketime
 
-.PHONY: help demo sites test bench bench-sending format-check lint docs build build-deps test-deps
+.PHONY: help demo sites test bench bench-sending bench-cluster format-check lint docs build build-deps test-deps
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ bench: build-deps $(ROCKSDB_LIB) ## Delivery benchmark beside Postfix and Doveco
 
 bench-sending: build-deps $(ROCKSDB_LIB) ## Sending benchmark beside Postfix, with dead destinations; prints a table (wants root, takes some minutes)
 	tests/bench/sending.sh
+
+bench-cluster: build-deps $(ROCKSDB_LIB) ## Figures of a cluster of three sites; prints a table (takes about an hour; the script's --help names parts)
+	tests/bench/cluster.sh
 
 $(ROCKSDB_LIB): | build-deps
 	env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC cargo build --locked -p rocksdb --target-dir "$(CACHE)/rocksdb-build"

@@ -63,7 +63,7 @@ struct Round {
 }
 
 impl Stores {
-    /// From now on there are these stores. `make` makes one that is new at its place; which places are gone.
+    /// From now on there are these stores; `make` makes those that are new.
     pub(crate) fn set<E>(
         &self,
         addresses: &[String],
@@ -74,12 +74,15 @@ impl Stores {
         let new: Result<Vec<_>, E> =
             addresses.iter().filter(|address| !is_there(address)).map(|address| make(address).map(Some)).collect();
         let new = new?;
+        let mut changed = !new.is_empty();
         for slot in &mut state.nodes {
-            slot.take_if(|node| !addresses.iter().any(|address| address == node.address()));
+            changed |= slot.take_if(|node| !addresses.iter().any(|address| address == node.address())).is_some();
         }
         state.nodes.extend(new);
         drop(state);
-        self.changes.send_modify(|count| *count += 1);
+        if changed {
+            self.changes.send_modify(|count| *count += 1);
+        }
         Ok(())
     }
 
@@ -118,7 +121,7 @@ impl Stores {
         let state = self.state.read();
         let there = state.nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.clone()?)));
         let mut nodes: Vec<_> = there.collect();
-        nodes.sort_by_key(|(at, node)| (!node.is_swift(), !node.is_one_of(&state.near), Some(*at) != last, *at));
+        nodes.sort_by_cached_key(|(at, node)| (!node.is_swift(), !node.is_one_of(&state.near), Some(*at) != last, *at));
         nodes
     }
 

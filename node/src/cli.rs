@@ -419,6 +419,9 @@ pub(crate) enum Account {
         /// Make it without a password.
         #[arg(long)]
         no_password: bool,
+        /// The site that it is at home in: its mail is kept by a group that is led there. Without it any site.
+        #[arg(long)]
+        site: Option<String>,
         /// Its limits.
         #[command(flatten)]
         quota: QuotaArgs,

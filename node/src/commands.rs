@@ -111,10 +111,11 @@ fn account_path(address: &str) -> String {
 /// `securanet account`
 pub(crate) async fn account(api: &AdminApi, action: Account) -> Done {
     match action {
-        Account::Add { address, name, no_password, quota: limits } => {
+        Account::Add { address, name, no_password, site, quota: limits } => {
             let password = if no_password { None } else { Some(read_password()?) };
-            let new =
-                json!({ "address": address, "display_name": name, "password": password, "quota": quota(&limits) });
+            let new = json!({
+                "address": address, "display_name": name, "password": password, "site": site, "quota": quota(&limits)
+            });
             api.json(Method::POST, "/v1/accounts", Some(new)).await?;
             println!("account {address} added");
         }

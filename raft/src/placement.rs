@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use securanet_model::{GroupId, ReplicaId};
+use securanet_model::ReplicaId;
 
 pub use self::heard::Heard;
 
@@ -117,14 +117,6 @@ pub enum Step {
     Remove(ReplicaId),
     /// [`crate::Groups::transfer_leader`].
     HandOver(ReplicaId),
-}
-
-/// The home site of a group: sites with stores take turns. None when there are none.
-#[must_use]
-pub fn home<'s>(group: GroupId, sites: impl IntoIterator<Item = &'s str>) -> Option<&'s str> {
-    let sites: BTreeSet<&str> = sites.into_iter().collect();
-    let turn = usize::try_from(group.get()).unwrap_or_default() % sites.len().max(1);
-    sites.into_iter().nth(turn)
 }
 
 /// The next step of a group; none when it is as it should be, or nothing can be done now.

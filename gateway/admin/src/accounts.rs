@@ -81,6 +81,8 @@ pub(crate) struct NewAccount {
     display_name: String,
     /// Its password; without one nobody can log in yet.
     password: Option<String>,
+    /// The site that it is at home in; without one any.
+    site: Option<String>,
     /// What it may hold.
     #[serde(default)]
     quota: QuotaView,
@@ -164,7 +166,13 @@ pub(crate) async fn create(
         None => None,
     };
     let (display_name, verifiers) = (new.display_name.clone(), password.clone());
-    let create = DirectoryCommand::CreateAccount { address, display_name, password: verifiers, quota };
+    let create = match new.site {
+        None => DirectoryCommand::CreateAccount { address, display_name, password: verifiers, quota },
+        Some(site) => {
+            let site = site.parse().map_err(|error| ApiError::unprocessable(format!("site: {error}")))?;
+            DirectoryCommand::CreateAccountIn { site, address, display_name, password: verifiers, quota }
+        }
+    };
     let account = match api.client.directory(create).await? {
         DirectoryReply::Account(account) => account,
         DirectoryReply::Refused(refusal @ DirectoryRefusal::Exists(_)) => {

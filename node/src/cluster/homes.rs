@@ -3,9 +3,8 @@
 use arc_swap::ArcSwap;
 use securanet_gateway::model::{
     GroupId, SiteName,
-    nodes::{Node, NodeState},
+    nodes::{Node, NodeState, home_site},
 };
-use securanet_raft::placement;
 
 /// What is known of the cluster's sites.
 pub(crate) struct Homes {
@@ -39,7 +38,7 @@ impl Homes {
     /// Whether a group is at home here, or in a site that nobody delivers from.
     pub(crate) fn has(&self, group: GroupId) -> bool {
         let sites = self.sites.load();
-        let home = placement::home(group, sites.stores.iter().map(String::as_str));
+        let home = home_site(group, sites.stores.iter().map(String::as_str));
         home.is_none_or(|home| home == self.site.as_str() || !sites.gateways.iter().any(|site| site == home))
     }
 }

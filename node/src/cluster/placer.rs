@@ -10,7 +10,7 @@ use std::{
 use securanet_gateway::model::{
     GroupId, ReplicaId, StoreError,
     directory::{DirectoryAnswer, DirectoryQuery},
-    nodes::{Node, NodeState},
+    nodes::{Node, NodeState, home_site},
 };
 use securanet_raft::{
     GroupStatus, Groups,
@@ -45,7 +45,7 @@ impl Placer {
         let active = stores.iter().filter(|store| store.state == StoreState::Active);
         let sites: Vec<String> = active.map(|store| store.site.clone()).collect();
         for status in self.groups.status() {
-            let home = placement::home(status.group, sites.iter().map(String::as_str)).map(str::to_owned);
+            let home = home_site(status.group, sites.iter().map(String::as_str)).map(str::to_owned);
             let heard = self.heard.entry(status.group).or_default();
             // Nobody is asked how it is before there is something to do: at first all are taken for whole.
             let whole = status.members.iter().map(|member| (ReplicaId::new(member.replica), Some(false))).collect();

@@ -357,23 +357,3 @@ fn no_step_takes_the_majority_and_all_ends_whoever_is_silent_hollow_or_behind() 
     }
     assert!(stuck > 500 && steps > 50_000, "this tests little: {stuck} without a majority, {steps} steps");
 }
-
-#[test]
-fn sites_take_turns_as_homes() {
-    let sites = ["west", "east", "north", "east"];
-    let homes: Vec<_> = (0..6).map(|group| home(GroupId::new(group), sites).unwrap()).collect();
-    assert_eq!(homes, ["east", "north", "west", "east", "north", "west"]);
-    assert_eq!(home(GroupId::new(3), []), None);
-    for count in 1..9 {
-        let sites: Vec<_> = (0..count).map(|site| format!("site-{site}")).collect();
-        let reversed = || sites.iter().rev().map(String::as_str);
-        let mut share: BTreeMap<&str, u32> = BTreeMap::new();
-        for group in (0..64).map(GroupId::new) {
-            let home = home(group, reversed()).unwrap();
-            assert_eq!(Some(home), super::home(group, sites.iter().map(String::as_str)));
-            *share.entry(home).or_default() += 1;
-        }
-        let (least, most) = (share.values().min().unwrap(), share.values().max().unwrap());
-        assert!(share.len() == count && most - least <= 1, "{share:?}");
-    }
-}

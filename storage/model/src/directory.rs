@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AccountId, Address, AppPasswordId, DomainId, DomainName, Epoch, GroupId, TenantId, UnixMillis,
     dkim::{DkimAlgorithm, DkimKey, DkimState, PrivateKey, Selector},
-    nodes::{Authority, JoinToken, Node, NodeFacts, NodeName, NodeState},
+    nodes::{Authority, JoinToken, Node, NodeFacts, NodeName, NodeState, SiteName},
     policy::{PolicyError, Scope},
     sending::{Grant, RelayGrant, SenderRight},
     sts::StsPolicyRow,
@@ -377,6 +377,19 @@ pub enum DirectoryCommand {
         name: NodeName,
         /// Its new state.
         state: NodeState,
+    },
+    /// Adds an account in a shard that is at home in this site. Otherwise as `CreateAccount`.
+    CreateAccountIn {
+        /// A site with stores.
+        site: SiteName,
+        /// Its main address.
+        address: Address,
+        /// Its owner's name.
+        display_name: String,
+        /// Its password's verifiers; `None`: nobody can log in yet.
+        password: Option<Verifiers>,
+        /// What it may hold.
+        quota: Quota,
     },
 }
 

@@ -4,11 +4,11 @@
 //! had: one that lost its disk comes back under its old name and a new replica id, so that nothing takes its empty log for
 //! the one that voted.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ReplicaId, UnixMillis, dkim::PrivateKey};
+use crate::{GroupId, ReplicaId, UnixMillis, dkim::PrivateKey};
 
 /// RFC 1035 2.3.4: octets of a label.
 const LABEL_OCTETS_MAX: usize = 63;
@@ -20,6 +20,14 @@ pub const NODES_MAX: usize = 256;
 pub const JOIN_TOKENS_MAX: usize = 100;
 /// A token lives at most a week.
 pub const JOIN_TOKEN_MILLIS_MAX: u64 = 7 * 24 * 3600 * 1000;
+
+/// The home site of a group: sites with stores take turns. None when there are none.
+#[must_use]
+pub fn home_site<'s>(group: GroupId, sites: impl IntoIterator<Item = &'s str>) -> Option<&'s str> {
+    let sites: BTreeSet<&str> = sites.into_iter().collect();
+    let turn = usize::try_from(group.get()).unwrap_or_default() % sites.len().max(1);
+    sites.into_iter().nth(turn)
+}
 
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
@@ -156,6 +164,8 @@ pub struct Authority {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::record;
 
@@ -167,6 +177,26 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a.b", "a b", "ä", &"a".repeat(64)] {
             assert!(bad.parse::<NodeName>().is_err(), "{bad}");
             assert!(bad.parse::<SiteName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sites_take_turns_as_homes() {
+        let sites = ["west", "east", "north", "east"];
+        let homes: Vec<_> = (0..6).map(|group| home_site(GroupId::new(group), sites).unwrap()).collect();
+        assert_eq!(homes, ["east", "north", "west", "east", "north", "west"]);
+        assert_eq!(home_site(GroupId::new(3), []), None);
+        for count in 1..9 {
+            let sites: Vec<_> = (0..count).map(|site| format!("site-{site}")).collect();
+            let reversed = || sites.iter().rev().map(String::as_str);
+            let mut share: BTreeMap<&str, u32> = BTreeMap::new();
+            for group in (0..64).map(GroupId::new) {
+                let home = home_site(group, reversed()).unwrap();
+                assert_eq!(Some(home), home_site(group, sites.iter().map(String::as_str)));
+                *share.entry(home).or_default() += 1;
+            }
+            let (least, most) = (share.values().min().unwrap(), share.values().max().unwrap());
+            assert!(share.len() == count && most - least <= 1, "{share:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use securanet_kv::Direction;
 use securanet_model::{
     AccountId, Address, Epoch, GroupId, UnixMillis,
-    directory::{Account, AccountStatus, Cluster, DirectoryRefusal, DirectoryReply, Quota, Verifiers},
+    directory::{Account, AccountStatus, DirectoryRefusal, DirectoryReply, Quota, Verifiers},
     policy::Scope,
 };
 
@@ -23,7 +23,7 @@ use crate::{
 /// Octets of a display name: what fits a header line several times over.
 const DISPLAY_NAME_OCTETS_MAX: usize = 256;
 
-/// What `CreateAccount` names.
+/// What `CreateAccount` and `CreateAccountIn` name.
 pub(super) struct NewAccount<'c> {
     pub(super) address: &'c Address,
     pub(super) display_name: &'c str,
@@ -67,7 +67,13 @@ pub(super) fn oldest_active(view: &ReadView<'_>) -> Result<Option<Account>, Engi
     Ok(oldest)
 }
 
-pub(super) fn create(tx: &mut Tx<'_>, clock: UnixMillis, cluster: &Cluster, new: &NewAccount<'_>) -> Outcome {
+/// Makes an account in the shard that its id picks.
+pub(super) fn create(
+    tx: &mut Tx<'_>,
+    clock: UnixMillis,
+    new: &NewAccount<'_>,
+    shard: impl FnOnce(AccountId) -> GroupId,
+) -> Outcome {
     check_text("a display name", new.display_name, DISPLAY_NAME_OCTETS_MAX)?;
     let id = AccountId::new(cluster::next_account(tx)?);
     let domain = addresses::claim(tx, new.address, AddressRow::Account(id))?;
@@ -79,7 +85,7 @@ pub(super) fn create(tx: &mut Tx<'_>, clock: UnixMillis, cluster: &Cluster, new:
         display_name: new.display_name.to_owned(),
         status: AccountStatus::Active,
         quota: new.quota,
-        group: first_shard(id, cluster.shards),
+        group: shard(id),
         epoch: Epoch::new(0),
         credential_version: 1,
         created: clock,
@@ -145,16 +151,24 @@ pub(super) fn check_text(what: &str, text: &str, octets_max: usize) -> Result<()
     Ok(())
 }
 
-/// The shard that a new account starts in: a hash of its id spreads neighbours over all of them. (Later the
-/// shards of its home site; where it is afterwards stands in its row, never in this hash.)
+/// The one of all shards that a new account starts in: a hash of its id spreads neighbours over all of them. Where it is
+/// afterwards stands in its row, never in this hash.
 pub(super) fn first_shard(id: AccountId, shards: u32) -> GroupId {
+    GroupId::new(u32::try_from(spread(id) % u64::from(shards.max(1))).unwrap_or(0) + 1)
+}
+
+/// The same of some shards.
+pub(super) fn one_of(id: AccountId, shards: &[u32]) -> GroupId {
+    let at = usize::try_from(spread(id) % (shards.len() as u64).max(1)).unwrap_or(0);
+    GroupId::new(shards.get(at).copied().unwrap_or(1))
+}
+
+fn spread(id: AccountId) -> u64 {
     // SplitMix64's finaliser: every bit of the id reaches every bit of the hash.
     let mut hash = id.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^= hash >> 31;
-    let shard = u32::try_from(hash % u64::from(shards.max(1))).unwrap_or(0);
-    GroupId::new(shard + 1)
+    hash ^ (hash >> 31)
 }
 
 fn store(tx: &mut Tx<'_>, account: &Account) {

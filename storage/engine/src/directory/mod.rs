@@ -108,7 +108,12 @@ fn run(tx: &mut Tx<'_>, clock: UnixMillis, command: &DirectoryCommand) -> Outcom
         C::DeleteDomain { name } => domains::delete(tx, name),
         C::CreateAccount { address, display_name, password, quota } => {
             let new = accounts::NewAccount { address, display_name, password: password.as_ref(), quota: *quota };
-            accounts::create(tx, clock, &cluster, &new)
+            accounts::create(tx, clock, &new, |id| accounts::first_shard(id, cluster.shards))
+        }
+        C::CreateAccountIn { site, address, display_name, password, quota } => {
+            let new = accounts::NewAccount { address, display_name, password: password.as_ref(), quota: *quota };
+            let shards = nodes::shards_at_home(&tx.view(), cluster.shards, site)?;
+            accounts::create(tx, clock, &new, |id| accounts::one_of(id, &shards))
         }
         C::UpdateAccount { account, display_name, status, quota } => {
             accounts::update(tx, *account, display_name.as_deref(), *status, *quota)

@@ -2,15 +2,15 @@
 //!
 //! Replica ids come from a counter of the cluster and go to one store each, for as long as that has its disk.
 
-use std::ops::ControlFlow;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 use securanet_kv::Direction;
 use securanet_model::{
-    ReplicaId, UnixMillis,
+    GroupId, ReplicaId, UnixMillis,
     directory::{DirectoryRefusal, DirectoryReply},
     nodes::{
         Authority, JOIN_TOKEN_MILLIS_MAX, JOIN_TOKENS_MAX, JoinToken, NODE_ADDRESS_OCTETS_MAX, NODES_MAX, Node,
-        NodeFacts, NodeName, NodeState,
+        NodeFacts, NodeName, NodeState, SiteName, home_site,
     },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -39,6 +39,24 @@ struct TokenRow {
 /// All of them, sorted by name.
 pub(super) fn all(view: &ReadView<'_>) -> Result<Vec<Node>, EngineError> {
     rows(view, Table::Node)
+}
+
+/// The shards that are at home in a site.
+pub(super) fn shards_at_home(view: &ReadView<'_>, shards: u32, site: &SiteName) -> Result<Vec<u32>, Failure> {
+    let nodes = all(view)?;
+    let stores = nodes.iter().filter(|node| node.state == NodeState::Active && node.facts.store);
+    let sites: BTreeSet<&str> = stores.map(|node| node.facts.site.as_str()).collect();
+    let is_home = |shard: &u32| home_site(GroupId::new(*shard), sites.iter().copied()) == Some(site.as_str());
+    let at_home: Vec<u32> = (1..=shards).filter(is_home).collect();
+    if !at_home.is_empty() {
+        return Ok(at_home);
+    }
+    let known = sites.into_iter().collect::<Vec<_>>().join(", ");
+    let known = if known.is_empty() { "none".to_owned() } else { known };
+    Err(DirectoryRefusal::Invalid(format!(
+        "no shard is at home in site {site}: sites with active stores are {known}, and they share {shards} shards"
+    ))
+    .into())
 }
 
 /// The cluster's authority, once there is one.

@@ -1,5 +1,7 @@
 //! Who comes into the cluster: founded once, by a token once, under a replica id that nobody had.
 
+use std::collections::BTreeSet;
+
 use securanet_model::{
     ReplicaId,
     dkim::PrivateKey,
@@ -160,4 +162,35 @@ fn the_authority_is_set_once() {
     office.done(DirectoryCommand::SetAuthority(authority(1)));
     assert!(matches!(office.refused(DirectoryCommand::SetAuthority(authority(2))), DirectoryRefusal::Invalid(_)));
     assert_eq!(office.ask(DirectoryQuery::Authority), DirectoryAnswer::Authority(Some(authority(1))));
+}
+
+#[test]
+fn an_account_starts_in_a_shard_that_is_at_home_in_its_site() {
+    let mut office = founded();
+    office.run(token(7, 60, None));
+    office.run(join(7, store("b", "south")));
+    let create = |local: &str, site: &str| DirectoryCommand::CreateAccountIn {
+        site: site.parse().unwrap(),
+        address: address(&format!("{local}@example.org")),
+        display_name: String::new(),
+        password: None,
+        quota: Quota::default(),
+    };
+    let mut shards = BTreeSet::new();
+    for number in 0..20 {
+        match office.run(create(&format!("u{number}"), "south")) {
+            DirectoryReply::Account(account) => shards.insert(account.group.get()),
+            other => panic!("{other:?}"),
+        };
+    }
+    // Of four; group 0 is at home in the first site, and they take turns.
+    assert_eq!(shards.into_iter().collect::<Vec<_>>(), [1, 3]);
+    let refused = office.refused(create("ann", "west")).to_string();
+    assert!(
+        refused.contains("no shard is at home in site west: sites with active stores are north, south"),
+        "{refused}"
+    );
+    office.run(set("b", NodeState::Draining));
+    let refused = office.refused(create("ann", "south")).to_string();
+    assert!(refused.contains("sites with active stores are north"), "{refused}");
 }

@@ -403,6 +403,10 @@ pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
             ("answers", "answers"),
             ("leads groups", "leads"),
             ("votes", "votes"),
+            ("disk free", "disk_free_bytes"),
+            ("reserve", "disk_reserve_bytes"),
+            ("parts awaited", "blobs_awaited"),
+            ("bytes to come", "blobs_awaited_bytes"),
         ];
         print_table(&columns, nodes);
     }
@@ -410,7 +414,9 @@ pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
         ("group", "group"),
         ("leader", "leader"),
         ("voters", "voters"),
+        ("learners", "learners"),
         ("lag", "lag_entries"),
+        ("hollow", "hollow"),
         ("term", "term"),
         ("log", "last_log_index"),
         ("applied", "applied_index"),
@@ -426,8 +432,9 @@ pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
         ("sent", "outbound.delivered"),
         ("failed", "outbound.failed"),
         ("uncertain", "outbound.uncertain"),
+        ("due for s", "outbound.oldest_due_seconds"),
     ];
-    // A gateway alone has none.
+    // A gateway alone that reaches no store has none.
     let groups = status["groups"].as_array().map_or(&[][..], Vec::as_slice);
     if !groups.is_empty() {
         print_table(&columns, groups);

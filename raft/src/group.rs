@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -64,6 +67,8 @@ pub(crate) struct Group {
     network: Network,
     /// What the log held when the group was started, which may have been acknowledged.
     last_at_start: Option<u64>,
+    /// Blobs that the state names and that are not here, as far as they were counted.
+    lacking: AtomicU64,
 }
 
 /// The slowest other voter, and since when it has not moved.
@@ -117,6 +122,7 @@ impl Group {
             heard: Heard::default(),
             network: network.clone(),
             last_at_start,
+            lacking: AtomicU64::new(0),
         })
     }
 
@@ -255,6 +261,16 @@ impl Group {
         self.leads_since.lock().elapsed()
     }
 
+    /// So many blobs are known to be missing here.
+    pub(crate) fn lacks(&self, blobs: u64) {
+        self.lacking.store(blobs, Ordering::Relaxed);
+    }
+
+    /// Blobs that are known to be missing here.
+    pub(crate) fn lacking(&self) -> u64 {
+        self.lacking.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn log_bytes(&self) -> u64 {
         self.log.ends().bytes
     }
@@ -323,6 +339,7 @@ impl Group {
             committed: metrics.cluster_committed.map(|id| id.index),
             replayed: self.is_ready(),
             last_log: ends.last.map(|id| id.index),
+            last_log_term: ends.last.map(|id| id.leader_id.term),
             applied: self.replica.applied().map(|id| id.index),
             flushed: self.replica.flushed().map(|id| id.index),
             purged: ends.purged.map(|id| id.index),
@@ -331,6 +348,7 @@ impl Group {
             proposals_in_flight: in_flight,
             clock_ahead_millis: self.clock_ahead_millis(),
             hollow: self.replica.is_hollow(),
+            hollow_blobs: self.lacking(),
             stopped: metrics.running_state.err().map(|error| error.to_string()),
         }
     }

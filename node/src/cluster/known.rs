@@ -15,7 +15,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use securanet_gateway::{
     link::{Admits, Expect, Identity, Link, NodeName, Peer, Pings},
-    model::nodes::{Node, NodeState},
+    model::{
+        UnixMillis,
+        nodes::{Node, NodeFacts, NodeState},
+    },
 };
 use securanet_raft::{PeerClass, Peers};
 use serde::{Deserialize, Serialize};
@@ -94,6 +97,21 @@ impl Known {
         let nodes = self.nodes.load();
         let stores = nodes.iter().filter(|(_, node)| node.store && !node.removed);
         stores.filter_map(|(name, _)| self.address(name)).collect()
+    }
+
+    /// The stores that are not removed, as far as they are remembered: their names, and nothing else that can be relied on.
+    pub(crate) fn remembered(&self) -> Vec<Node> {
+        let facts = |name: NodeName| {
+            Some(NodeFacts { name, site: "unknown".parse().ok()?, store: true, gateway: false, address: None })
+        };
+        let node = |facts| Node { facts, state: NodeState::Active, replica: None, joined: UnixMillis::new(0) };
+        self.store_names().into_iter().filter_map(facts).map(node).collect()
+    }
+
+    /// The names of the stores that are not removed.
+    pub(crate) fn store_names(&self) -> Vec<NodeName> {
+        let nodes = self.nodes.load();
+        nodes.iter().filter(|(_, node)| node.store && !node.removed).map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether a node may replicate with this one. One that this node has not heard of yet may not: it asks again.

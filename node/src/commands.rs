@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{AdminApi, escape},
-    cli::{Account, Alias, Domain, Group, Held, Mailbox, Password, Policy, QuotaArgs},
+    cli::{Account, Alias, Domain, Held, Lists, Mailbox, Password, Policy, QuotaArgs},
     forward,
 };
 
@@ -197,19 +197,19 @@ pub(crate) async fn alias(api: &AdminApi, action: Alias) -> Done {
 }
 
 /// `securanet group`
-pub(crate) async fn group(api: &AdminApi, action: Group) -> Done {
+pub(crate) async fn group(api: &AdminApi, action: Lists) -> Done {
     match action {
-        Group::Set { address, members, owner } => {
+        Lists::Set { address, members, owner } => {
             let new = json!({ "members": members, "owner": owner });
             api.json(Method::PUT, &format!("/v1/lists/{}", escape(&address)), Some(new)).await?;
             println!("group {address} has {} members", members.len());
             forward::say_what_leaves(api, &members).await?;
         }
-        Group::List => {
+        Lists::List => {
             let columns = [("group", "address"), ("owner", "owner"), ("members", "members")];
             print_table(&columns, &api.rows("/v1/lists").await?);
         }
-        Group::Remove { address } => {
+        Lists::Remove { address } => {
             api.json(Method::DELETE, &format!("/v1/lists/{}", escape(&address)), None).await?;
             println!("group {address} removed");
         }

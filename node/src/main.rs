@@ -25,6 +25,7 @@ mod nodes;
 mod overview;
 mod own_addresses;
 mod queue;
+mod recover;
 mod replace;
 mod report;
 mod roles;
@@ -122,7 +123,10 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Dkim { action, target } => dkim::dkim(&AdminApi::of_node(&target.config)?, action).await,
         Command::Account { action, target } => commands::account(&AdminApi::of_node(&target.config)?, action).await,
         Command::Alias { action, target } => commands::alias(&AdminApi::of_node(&target.config)?, action).await,
-        Command::Group { action, target } => commands::group(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Group { action: cli::Group::Recover(wish), target } => recover::recover(&target.config, &wish).await,
+        Command::Group { action: cli::Group::Lists(action), target } => {
+            commands::group(&AdminApi::of_node(&target.config)?, action).await
+        }
         Command::Forward { action, target } => forward::forward(&AdminApi::of_node(&target.config)?, action).await,
         Command::Grant { action, target } => sending::grant(&AdminApi::of_node(&target.config)?, action).await,
         Command::Relay { action, target } => sending::relay(&AdminApi::of_node(&target.config)?, action).await,

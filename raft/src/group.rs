@@ -1,7 +1,7 @@
 //! One group on this node: its replica, its log, its batcher, and openraft over them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -69,6 +69,8 @@ pub(crate) struct Group {
     last_at_start: Option<u64>,
     /// Blobs that the state names and that are not here, as far as they were counted.
     lacking: AtomicU64,
+    /// Replicas that were given up.
+    fenced: BTreeSet<u64>,
 }
 
 /// The slowest other voter, and since when it has not moved.
@@ -83,7 +85,7 @@ impl Group {
         settings: &Settings,
         network: &Network,
         gate: &Arc<Gate>,
-        log: GroupLog,
+        (log, fenced): (GroupLog, BTreeSet<u64>),
         replica: Arc<Replica>,
     ) -> Result<Self, RaftError> {
         let (id, replica_id) = (replica.group(), settings.replica.get());
@@ -123,6 +125,7 @@ impl Group {
             network: network.clone(),
             last_at_start,
             lacking: AtomicU64::new(0),
+            fenced,
         })
     }
 
@@ -259,6 +262,17 @@ impl Group {
     /// How long this replica has led, while it does.
     pub(crate) fn leading_for(&self) -> Duration {
         self.leads_since.lock().elapsed()
+    }
+
+    /// Refuses what comes from a replica that was given up: it may have a longer log, or a greater term.
+    pub(crate) fn check_not_fenced(&self, sender: u64) -> Result<(), String> {
+        if self.fenced.contains(&sender) {
+            let (group, own) = (self.id, self.replica_id);
+            return Err(format!(
+                "replica {sender} of group {group} was given up when replica {own} recovered the group: stop its node, it                  has no place in this cluster any more"
+            ));
+        }
+        Ok(())
     }
 
     /// So many blobs are known to be missing here.

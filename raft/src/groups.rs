@@ -83,7 +83,7 @@ impl Groups {
                 fatal: settings.fatal.clone(),
             };
             let replica = Arc::new(Replica::open(id, stores.state.clone(), effects)?);
-            starting.push(Group::start(&settings, &network, &gate, log.group(id)?, replica.clone()));
+            starting.push(Group::start(&settings, &network, &gate, (log.group(id)?, log.fenced(id)?), replica.clone()));
             replicas.push(replica);
             wakes.push((id, fan_out));
         }

@@ -4,7 +4,7 @@
 //! can read group 0.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -84,6 +84,13 @@ impl Known {
         replace(&self.file, &text, Readers::Everybody).with_context(|| format!("{}", self.file.display()))?;
         self.nodes.store(Arc::new(nodes));
         Ok(true)
+    }
+
+    /// Remembers that these are out, before anybody else says so. May block on the disk.
+    pub(crate) fn give_up(&self, lost: &BTreeSet<String>) -> anyhow::Result<bool> {
+        let mut nodes = (**self.nodes.load()).clone();
+        nodes.iter_mut().filter(|(name, _)| lost.contains(name.as_str())).for_each(|(_, node)| node.removed = true);
+        self.remember(nodes)
     }
 
     /// Where a node is reached from here.

@@ -12,7 +12,13 @@ use tokio::{
 };
 
 use crate::{
-    cluster::{follow::Follower, homes::Homes, join::Files, known::Known, renewal},
+    cluster::{
+        follow::Follower,
+        homes::Homes,
+        join::Files,
+        known::{Known, LinkPeers},
+        renewal,
+    },
     config::Config,
     gateway_port::GatewayPort,
     local_store::LocalStore,
@@ -34,6 +40,8 @@ pub(crate) enum Backend {
 pub(crate) struct Elsewhere {
     store: Arc<RemoteStore>,
     link: Link,
+    known: Arc<Known>,
+    peers: Arc<LinkPeers>,
     keeping: JoinHandle<()>,
     homes: Arc<Homes>,
 }
@@ -56,11 +64,14 @@ impl Backend {
         tasks.spawn(renewal::look_after(files, credentials, link.clone(), known.clone(), shutdown.clone()));
         let stores = if cluster.stores.is_empty() { known.stores() } else { cluster.stores.clone() };
         let (store, keeping) = RemoteStore::new(&link, &stores).context("cluster.stores")?;
+        let peers = Arc::new(LinkPeers::new(known.clone()));
+        peers.set_link(link.clone());
         let homes = Arc::new(Homes::new(cluster.site.clone()));
-        let follower = Follower { cluster: cluster.clone(), store: store.clone(), known, homes: homes.clone() };
+        let (cluster, homes_of) = (cluster.clone(), homes.clone());
+        let follower = Follower { cluster, store: store.clone(), known: known.clone(), homes: homes_of };
         tasks.spawn(follower.run(shutdown.clone()));
         // Not one of the tasks: sessions need their stores until they have ended.
-        Ok(Self::Remote(Elsewhere { store, link, keeping: tokio::spawn(keeping), homes }))
+        Ok(Self::Remote(Elsewhere { store, link, known, peers, keeping: tokio::spawn(keeping), homes }))
     }
 
     /// Whose mail leaves from this node's site; none of a node alone.
@@ -105,6 +116,7 @@ impl Backend {
                 stores: local.stores.clone(),
                 client: client.clone(),
                 groups: local.groups.clone(),
+                reporter: local.reporter.clone(),
                 disk: local.disk.clone(),
                 care: local.care.clone(),
                 metrics,
@@ -115,6 +127,8 @@ impl Backend {
                 hostname,
                 cluster: elsewhere.link.identity().cluster,
                 store: elsewhere.store.clone(),
+                known: elsewhere.known.clone(),
+                peers: elsewhere.peers.clone(),
                 metrics,
                 routes,
                 shutdown: shutdown.clone(),

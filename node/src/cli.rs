@@ -106,7 +106,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Distribution lists.
+    /// Distribution lists; and `group recover`, for a cluster that has lost a majority of its stores.
     Group {
         /// What with them.
         #[command(subcommand)]
@@ -514,7 +514,7 @@ pub(crate) enum Forward {
 
 /// With distribution lists.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Group {
+pub(crate) enum Lists {
     /// Add one, or replace its members.
     Set {
         /// Its address.
@@ -533,6 +533,28 @@ pub(crate) enum Group {
         /// Its address.
         address: String,
     },
+}
+
+/// With groups of either kind.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Group {
+    /// Lists.
+    #[command(flatten)]
+    Lists(Lists),
+    /// Not a list: rebuild replication groups whose majority is gone for good from what this store has. Stop this store
+    /// first; leave other stores that live running. It shows what may be lost, and asks.
+    Recover(Recover),
+}
+
+/// Which groups, and whether to ask.
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// Only this group, 0 for the directory; may be given several times. Default: all that need it.
+    #[arg(long)]
+    pub(crate) group: Vec<u32>,
+    /// For scripts: the phrase that would be asked for, "give up" and the names of the nodes that do not answer.
+    #[arg(long)]
+    pub(crate) consent: Option<String>,
 }
 
 /// With grants.

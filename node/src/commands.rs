@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{AdminApi, escape},
-    cli::{Account, Alias, Domain, Group, Held, Mailbox, Password, Policy, QuotaArgs},
+    cli::{Account, Alias, Domain, Held, Lists, Mailbox, Password, Policy, QuotaArgs},
     forward,
 };
 
@@ -198,19 +198,19 @@ pub(crate) async fn alias(api: &AdminApi, action: Alias) -> Done {
 }
 
 /// `securanet group`
-pub(crate) async fn group(api: &AdminApi, action: Group) -> Done {
+pub(crate) async fn group(api: &AdminApi, action: Lists) -> Done {
     match action {
-        Group::Set { address, members, owner } => {
+        Lists::Set { address, members, owner } => {
             let new = json!({ "members": members, "owner": owner });
             api.json(Method::PUT, &format!("/v1/lists/{}", escape(&address)), Some(new)).await?;
             println!("group {address} has {} members", members.len());
             forward::say_what_leaves(api, &members).await?;
         }
-        Group::List => {
+        Lists::List => {
             let columns = [("group", "address"), ("owner", "owner"), ("members", "members")];
             print_table(&columns, &api.rows("/v1/lists").await?);
         }
-        Group::Remove { address } => {
+        Lists::Remove { address } => {
             api.json(Method::DELETE, &format!("/v1/lists/{}", escape(&address)), None).await?;
             println!("group {address} removed");
         }
@@ -404,6 +404,10 @@ pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
             ("answers", "answers"),
             ("leads groups", "leads"),
             ("votes", "votes"),
+            ("disk free", "disk_free_bytes"),
+            ("reserve", "disk_reserve_bytes"),
+            ("parts awaited", "blobs_awaited"),
+            ("bytes to come", "blobs_awaited_bytes"),
         ];
         print_table(&columns, nodes);
     }
@@ -411,7 +415,9 @@ pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
         ("group", "group"),
         ("leader", "leader"),
         ("voters", "voters"),
+        ("learners", "learners"),
         ("lag", "lag_entries"),
+        ("hollow", "hollow"),
         ("term", "term"),
         ("log", "last_log_index"),
         ("applied", "applied_index"),
@@ -427,8 +433,9 @@ pub(crate) async fn status(api: &AdminApi, as_json: bool) -> Done {
         ("sent", "outbound.delivered"),
         ("failed", "outbound.failed"),
         ("uncertain", "outbound.uncertain"),
+        ("due for s", "outbound.oldest_due_seconds"),
     ];
-    // A gateway alone has none.
+    // A gateway alone that reaches no store has none.
     let groups = status["groups"].as_array().map_or(&[][..], Vec::as_slice);
     if !groups.is_empty() {
         print_table(&columns, groups);

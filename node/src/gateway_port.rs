@@ -1,16 +1,34 @@
 //! What the admin API asks of a node that is a gateway alone: it has no groups and no disk, only stores that it reaches.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use securanet_admin::{Node, NodeStatus, ScrubReport};
 use securanet_gateway::{
+    client::StoreClient,
     connection::Shutdown,
     link::ClusterId,
-    model::ReplicaId,
+    model::{
+        ReplicaId,
+        directory::{DirectoryAnswer, DirectoryQuery},
+        nodes,
+    },
     remote::RemoteStore,
     store::{BoxFuture, Store},
 };
+
+use tokio::time::timeout;
+
+use crate::{
+    cluster::{
+        known::{Known, LinkPeers},
+        reports,
+    },
+    overview::Overview,
+};
+
+/// Without a leader of the directory nobody says which nodes there are.
+const NODES_PATIENCE: Duration = Duration::from_secs(1);
 
 /// This node, for the admin API.
 pub(crate) struct GatewayPort {
@@ -20,6 +38,10 @@ pub(crate) struct GatewayPort {
     pub(crate) cluster: ClusterId,
     /// Its stores.
     pub(crate) store: Arc<RemoteStore>,
+    /// The nodes that it knows.
+    pub(crate) known: Arc<Known>,
+    /// Where it asks them.
+    pub(crate) peers: Arc<LinkPeers>,
     /// Its metrics.
     pub(crate) metrics: PrometheusHandle,
     /// The routes that it sends by; none where it does not deliver.
@@ -28,12 +50,15 @@ pub(crate) struct GatewayPort {
     pub(crate) shutdown: Shutdown,
 }
 
-impl Node for GatewayPort {
-    fn status(&self) -> BoxFuture<'_, Result<NodeStatus, String>> {
-        let mut problems: Vec<String> =
-            self.store.unreachable().iter().map(|store| format!("store {store} cannot be reached")).collect();
+impl GatewayPort {
+    async fn gather(&self) -> NodeStatus {
+        let stores = self.known.store_names().into_iter().map(String::from);
+        let (reports, nodes) = tokio::join!(reports::ask(&*self.peers, stores), self.nodes());
+        let overview = Overview::of(None, &reports, &nodes);
+        let mut problems = overview.problems;
+        problems.extend(self.store.unreachable().iter().map(|store| format!("store {store} cannot be reached")));
         problems.extend(self.store.accepting().err().map(|error| error.to_string()));
-        let status = NodeStatus {
+        NodeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.cluster.to_string(),
             hostname: self.hostname.clone(),
@@ -41,11 +66,26 @@ impl Node for GatewayPort {
             disk_free_bytes: 0,
             disk_reserve_bytes: 0,
             data_bytes: 0,
-            nodes: Vec::new(),
-            survives: None,
-            groups: Vec::new(),
-        };
-        Box::pin(async { Ok(status) })
+            survives: (!overview.groups.is_empty()).then_some(overview.survives),
+            nodes: overview.nodes,
+            groups: overview.groups,
+        }
+    }
+
+    /// The cluster's nodes as the stores say; where they do not, the stores that this gateway remembers.
+    async fn nodes(&self) -> Vec<nodes::Node> {
+        let client = StoreClient::new(self.store.clone());
+        let asked = timeout(NODES_PATIENCE, client.ask_directory(DirectoryQuery::Nodes)).await;
+        match asked {
+            Ok(Ok(DirectoryAnswer::Nodes(nodes))) => nodes,
+            _ => self.known.remembered(),
+        }
+    }
+}
+
+impl Node for GatewayPort {
+    fn status(&self) -> BoxFuture<'_, Result<NodeStatus, String>> {
+        Box::pin(async { Ok(self.gather().await) })
     }
 
     fn ready(&self) -> Result<(), String> {

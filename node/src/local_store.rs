@@ -25,6 +25,7 @@ use crate::{
     content::ContentCare,
     disk::DiskWatch,
     front::Front,
+    report::Reporter,
 };
 
 /// Groups of a node alone elect themselves at once; replaying a long log takes longer than anything else here.
@@ -44,6 +45,8 @@ pub(crate) struct LocalStore {
     pub(crate) care: Arc<ContentCare>,
     /// The cluster's facts.
     pub(crate) cluster: Cluster,
+    /// Says how it is.
+    pub(crate) reporter: Arc<Reporter>,
     /// Its place among other nodes; none of a node alone.
     pub(crate) place: Option<Arc<Place>>,
 }
@@ -67,8 +70,9 @@ impl LocalStore {
             None => Settings::alone(config.hostname.to_string(), shards, Arc::new(clock::now)),
         };
         let groups = Groups::open(settings, &stores).await?;
+        let reporter = Reporter::new(groups.clone(), disk.clone());
         let cluster = match &place {
-            Some(place) => Box::pin(place.begin(&groups, shards, shutdown, tasks)).await?,
+            Some(place) => Box::pin(place.begin((&groups, &reporter), shards, shutdown, tasks)).await?,
             None => facts_alone(&groups, shards).await?,
         };
         let intake = Intake::new(
@@ -82,13 +86,14 @@ impl LocalStore {
         let front = Front::new(groups.clone(), intake, stores.blobs.clone(), disk.clone(), shutdown.clone());
         let care = ContentCare::new(groups.clone(), &stores, ContentKeys::new(cluster.content_key));
         tasks.spawn(disk.clone().run(shutdown.clone()));
+        tasks.spawn(reporter.clone().measure_until(shutdown.clone()));
         tasks.spawn(care.clone().collect_until(shutdown.clone()));
         let front = Arc::new(front);
         if let Some(place) = &place {
             place.open(front.clone(), &groups, shutdown, tasks);
         }
         tracing::info!(shards, "store open");
-        Ok(Self { front, groups, stores, disk, care, cluster, place })
+        Ok(Self { front, groups, stores, disk, care, cluster, reporter, place })
     }
 }
 

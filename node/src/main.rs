@@ -25,7 +25,9 @@ mod nodes;
 mod overview;
 mod own_addresses;
 mod queue;
+mod recover;
 mod replace;
+mod report;
 mod roles;
 mod run;
 mod sending;
@@ -35,7 +37,10 @@ mod telemetry;
 mod tls_report;
 mod transfer;
 
-use std::process::ExitCode;
+use std::{
+    panic::{self, PanicHookInfo},
+    process::{self, ExitCode},
+};
 
 use anyhow::Context;
 use clap::Parser;
@@ -49,11 +54,18 @@ use crate::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// 128 and SIGPIPE, as shells count it.
+const CLOSED_PIPE: i32 = 141;
+
+/// What runs when something panics.
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
 fn main() -> ExitCode {
     // The allocator gives pages back and takes them again all the time. With transparent huge pages each that comes is
     // 2 MiB that the kernel clears first: a quarter of the CPU of deliveries of 50 KiB. A kernel that has no such switch
     // has no such pages.
     rustix::thread::disable_transparent_huge_pages(true).ok();
+    panic::set_hook(end_quietly_on_a_closed_pipe(panic::take_hook()));
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -69,6 +81,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whoever reads what we print may have enough of it (`securanet status | head`). Printing panics then; the process ends as
+/// one that a signal would have ended, without a word.
+fn end_quietly_on_a_closed_pipe(otherwise: Hook) -> Hook {
+    Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to std") && said.contains("Broken pipe") {
+            process::exit(CLOSED_PIPE);
+        }
+        otherwise(panic);
+    })
 }
 
 async fn dispatch(command: Command) -> anyhow::Result<()> {
@@ -99,7 +123,10 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Dkim { action, target } => dkim::dkim(&AdminApi::of_node(&target.config)?, action).await,
         Command::Account { action, target } => commands::account(&AdminApi::of_node(&target.config)?, action).await,
         Command::Alias { action, target } => commands::alias(&AdminApi::of_node(&target.config)?, action).await,
-        Command::Group { action, target } => commands::group(&AdminApi::of_node(&target.config)?, action).await,
+        Command::Group { action: cli::Group::Recover(wish), target } => recover::recover(&target.config, &wish).await,
+        Command::Group { action: cli::Group::Lists(action), target } => {
+            commands::group(&AdminApi::of_node(&target.config)?, action).await
+        }
         Command::Forward { action, target } => forward::forward(&AdminApi::of_node(&target.config)?, action).await,
         Command::Grant { action, target } => sending::grant(&AdminApi::of_node(&target.config)?, action).await,
         Command::Relay { action, target } => sending::relay(&AdminApi::of_node(&target.config)?, action).await,

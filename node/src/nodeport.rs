@@ -3,29 +3,29 @@
 use std::{sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use securanet_admin::{Node, NodeStatus, OutboundStatus, ScrubReport, ShardStatus};
+use securanet_admin::{Node, NodeStatus, ScrubReport};
 use securanet_gateway::{
     client::StoreClient,
     connection::Shutdown,
     model::{
-        Answer, GroupId, Query, ReplicaId, UnixMillis,
-        delivery::{QueueAnswer, QueueQuery},
+        ReplicaId,
         directory::{DirectoryAnswer, DirectoryQuery},
         limits::COMMIT_TIMEOUT_MILLIS,
-        outbound::{OutboundAnswer, OutboundQuery},
-        request::Totals,
     },
     store::BoxFuture,
 };
 use securanet_raft::{GroupStatus, Groups, Stores};
-
 use tokio::time::timeout;
 
 use crate::{
-    cluster::member::{Place, as_it_is, replica_says},
+    cluster::{
+        member::{Place, as_it_is},
+        reports::Reports,
+    },
     content::ContentCare,
     disk::DiskWatch,
     overview::Overview,
+    report::Reporter,
 };
 
 /// What a replica itself says is there at once, unless it has nothing yet.
@@ -45,6 +45,8 @@ pub(crate) struct NodePort {
     pub(crate) client: StoreClient,
     /// Its groups.
     pub(crate) groups: Groups,
+    /// Says how it is.
+    pub(crate) reporter: Arc<Reporter>,
     /// Its free space.
     pub(crate) disk: Arc<DiskWatch>,
     /// Its blobs.
@@ -63,19 +65,14 @@ fn hex(bytes: &[u8]) -> String {
 
 impl NodePort {
     async fn gather(&self) -> anyhow::Result<NodeStatus> {
-        let mut groups = Vec::new();
-        let mut problems = self.problems();
-        let statuses = self.groups.status();
-        let overview = match &self.place {
-            Some(_) => Some(Overview::of(&statuses, &self.nodes().await)),
-            None => None,
-        };
-        problems.extend(overview.iter().flat_map(Overview::problems));
-        for status in statuses {
-            problems.extend(problems_of(&status));
-            groups.push(self.shard(&status).await);
-        }
-        let held: u64 = groups.iter().map(|group| group.held).sum();
+        let (own, name) = (self.reporter.report(), self.name().to_owned());
+        let (own, others, nodes) = tokio::join!(own, self.others(), self.nodes());
+        let mut reports = others;
+        reports.insert(name.clone(), Some(own));
+        let overview = Overview::of(Some(&name), &reports, &nodes);
+        let mut problems = overview.problems;
+        problems.extend(self.problems());
+        let held: u64 = overview.groups.iter().map(|group| group.held).sum();
         if held > 0 {
             problems.push(format!("{held} recipients are held: no account would take their mail"));
         }
@@ -85,7 +82,6 @@ impl NodePort {
                 .into_iter()
                 .try_fold(0, |sum, store| store.size_on_disk_bytes().map(|bytes| sum + bytes))
         });
-        let (nodes, survives) = overview.map_or((Vec::new(), None), |of| (of.nodes, Some(of.survives)));
         Ok(NodeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: hex(&self.cluster),
@@ -94,84 +90,38 @@ impl NodePort {
             disk_free_bytes: self.disk.free_bytes(),
             disk_reserve_bytes: self.disk.reserve_bytes(),
             data_bytes: data_bytes.await??,
-            nodes,
-            survives,
-            groups,
+            nodes: overview.nodes,
+            survives: self.place.is_some().then_some(overview.survives),
+            groups: overview.groups,
         })
     }
 
-    /// The cluster's nodes as this replica of the directory has them; none before it has any.
-    async fn nodes(&self) -> Vec<securanet_gateway::model::nodes::Node> {
-        match as_it_is(&self.groups, DirectoryQuery::Nodes).await {
-            Ok(DirectoryAnswer::Nodes(nodes)) => nodes,
-            _ => Vec::new(),
+    /// The node's name in memberships.
+    fn name(&self) -> &str {
+        self.place.as_ref().map_or(&self.hostname, |place| place.node())
+    }
+
+    /// What other stores say of themselves; nothing for a node alone.
+    async fn others(&self) -> Reports {
+        match &self.place {
+            Some(place) => place.ask_others().await,
+            None => Reports::new(),
         }
     }
 
-    /// What this replica of a group says, which may be behind: an operator asks when there is no leader, too.
-    async fn local(&self, group: GroupId, query: Query) -> Option<Answer> {
-        timeout(LOCAL_PATIENCE, replica_says(&self.groups, group, query)).await.ok()?.ok()
+    /// The cluster's nodes as this replica of the directory has them; none before it has any, and of a node alone.
+    async fn nodes(&self) -> Vec<securanet_gateway::model::nodes::Node> {
+        let nodes = timeout(LOCAL_PATIENCE, as_it_is(&self.groups, DirectoryQuery::Nodes));
+        match nodes.await {
+            Ok(Ok(DirectoryAnswer::Nodes(nodes))) if self.place.is_some() => nodes,
+            _ => Vec::new(),
+        }
     }
 
     fn problems(&self) -> Vec<String> {
         let trouble = self.place.as_ref().and_then(|place| place.trouble());
         let accepting = self.client.store().accepting().err().map(|error| error.to_string());
         trouble.into_iter().chain(accepting).collect()
-    }
-
-    async fn shard(&self, status: &GroupStatus) -> ShardStatus {
-        let totals = match self.local(status.group, Query::Totals).await {
-            Some(Answer::Totals(totals)) => totals,
-            _ => Totals::default(),
-        };
-        let (pending, held) = match self.local(status.group, Query::Queue(QueueQuery::Depth)).await {
-            Some(Answer::Queue(QueueAnswer::Depth { pending, held, .. })) => (pending, held),
-            _ => (0, 0),
-        };
-        let names = |voter: bool| {
-            let members = status.members.iter().filter(|member| member.voter == voter);
-            members.map(|member| member.node.clone()).collect::<Vec<_>>()
-        };
-        let last = status.last_log.unwrap_or(0);
-        let lags = status.members.iter().filter(|member| member.voter);
-        let slowest = lags.map(|member| last.saturating_sub(member.matched.unwrap_or(0))).max();
-        ShardStatus {
-            group: status.group.get(),
-            leads: status.is_leader,
-            leader: status.members.iter().find(|member| member.leader).map(|member| member.node.clone()),
-            voters: names(true),
-            learners: names(false),
-            lag_entries: slowest.filter(|_| status.is_leader),
-            hollow: status.hollow,
-            term: status.term,
-            last_log_index: last,
-            applied_index: status.applied.unwrap_or(0),
-            accounts: totals.accounts,
-            messages: totals.messages,
-            bytes: totals.bytes,
-            pending,
-            held,
-            repeats_suppressed: totals.repeats_suppressed,
-            outbound: self.outbound(status.group).await,
-        }
-    }
-
-    async fn outbound(&self, group: GroupId) -> OutboundStatus {
-        let depth = match self.local(group, Query::Outbound(OutboundQuery::Depth)).await {
-            Some(Answer::Outbound(OutboundAnswer::Depth(depth))) => depth,
-            // The directory has no queue.
-            _ => return OutboundStatus::default(),
-        };
-        OutboundStatus {
-            items: depth.items,
-            waiting: depth.waiting,
-            taken: depth.taken,
-            held: depth.held,
-            delivered: depth.delivered,
-            failed: depth.failed,
-            uncertain: depth.uncertain,
-            oldest_unix_millis: depth.oldest.map(UnixMillis::get),
-        }
     }
 }
 

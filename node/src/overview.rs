@@ -1,193 +1,282 @@
-//! The cluster as an operator thinks of it: its nodes, what they do, and what may be lost.
+//! The cluster as an operator thinks of it: its nodes, its groups, and what may be lost.
 //!
-//! Whether a node answers is known to leaders only, so a node says it of those that it leads a group with.
+//! Each store says how it is ([`crate::report`]); whether a member answers and how far it is, the leaders know. What one
+//! that leads says of a group goes before what others say. Here it is put together; nobody is asked here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use securanet_admin::{ClusterNode, Survives};
-use securanet_gateway::model::nodes::{Node, NodeState};
-use securanet_raft::GroupStatus;
+use securanet_admin::{ClusterNode, OutboundStatus, ReplicaStatus, ShardStatus, Survives};
+use securanet_gateway::model::{
+    GroupId, UnixMillis,
+    limits::COMMIT_TIMEOUT_MILLIS,
+    nodes::{Node, NodeState},
+    outbound::OutboundDepth,
+    report::{GroupReport, MemberReport, NodeReport},
+};
+use securanet_raft::placement::NEAR_ENTRIES;
 
-use crate::survival::{Survival, Voters, survival};
+use crate::{
+    cluster::reports::Reports,
+    report::due_seconds,
+    survival::{Survival, Voters, survival},
+};
 
-/// A node that has not answered for so long does not count.
-const SILENT_MILLIS: u64 = 3_000;
+/// Outbound work is taken up within seconds; what has been due for longer nobody works off.
+const DUE_SECONDS_MAX: u64 = 300;
 
-/// The nodes and what the cluster survives.
+/// The nodes and groups, and what the cluster survives.
 pub(crate) struct Overview {
     pub(crate) nodes: Vec<ClusterNode>,
     pub(crate) survives: Survives,
+    pub(crate) groups: Vec<ShardStatus>,
+    /// What an operator must hear of, worst first.
+    pub(crate) problems: Vec<String>,
 }
 
 impl Overview {
-    /// From what this node knows of its groups, and the directory's nodes.
-    pub(crate) fn of(statuses: &[GroupStatus], nodes: &[Node]) -> Self {
-        let answers = answers(statuses);
+    /// From what the stores say (`own` is the one that is asked, if it is a store), and the directory's nodes.
+    pub(crate) fn of(own: Option<&str>, reports: &Reports, nodes: &[Node]) -> Self {
+        let seen = Seen::new(own, reports);
         let sites = nodes.iter().map(|node| (node.facts.name.to_string(), node.facts.site.to_string())).collect();
-        let voters: Vec<Voters> = statuses.iter().map(|status| voters(status, &answers)).collect();
+        let voters: Vec<Voters> = seen.groups.values().map(|group| seen.voters(group)).collect();
+        let groups = seen.groups.values().map(|group| seen.shard(group)).collect();
         Self {
-            nodes: nodes.iter().map(|node| line(node, statuses, &answers)).collect(),
+            problems: seen.problems(nodes, &sites),
+            nodes: nodes.iter().map(|node| seen.line(node)).collect(),
             survives: survives(survival(&voters, &sites)),
+            groups,
+        }
+    }
+}
+
+/// What was said.
+struct Seen<'r> {
+    own: Option<&'r str>,
+    reports: &'r Reports,
+    /// By group: who leads it before who does not, and this node before others.
+    groups: BTreeMap<GroupId, Told<'r>>,
+}
+
+/// A group, as the one says who knows best.
+#[derive(Clone, Copy)]
+struct Told<'r> {
+    by: &'r str,
+    group: &'r GroupReport,
+}
+
+impl<'r> Seen<'r> {
+    fn new(own: Option<&'r str>, reports: &'r Reports) -> Self {
+        let mut groups: BTreeMap<GroupId, Told<'r>> = BTreeMap::new();
+        for (by, report) in reports {
+            for group in report.iter().flat_map(|report| &report.groups) {
+                let rank =
+                    |told: &Told<'_>| (told.group.is_led(), told.group.leads, told.group.term, Some(told.by) == own);
+                let told = Told { by, group };
+                let best = groups.entry(group.group).or_insert(told);
+                if rank(best) < rank(&told) {
+                    *best = told;
+                }
+            }
+        }
+        Self { own, reports, groups }
+    }
+
+    /// What a node says of itself.
+    fn report(&self, node: &str) -> Option<&'r NodeReport> {
+        self.reports.get(node)?.as_ref()
+    }
+
+    /// What a node says of its replica of a group.
+    fn replica(&self, node: &str, group: GroupId) -> Option<&'r GroupReport> {
+        self.report(node)?.groups.iter().find(|report| report.group == group)
+    }
+
+    /// Whether a node answers: this one, now, and all leaders that wait for it.
+    fn answers(&self, node: &str) -> Option<bool> {
+        let answered = self.reports.get(node)?.is_some();
+        let leaders = self.groups.values().filter(|told| told.group.leads);
+        // Whoever has just begun to lead has waited for nobody yet: one leader that hears nothing is enough.
+        let unheard =
+            leaders.flat_map(|told| &told.group.members).any(|member| member.node == node && !member.is_heard());
+        Some(answered && !unheard)
+    }
+
+    /// Who votes in a group, and who of them would do in its stead: nobody where it has no leader.
+    fn voters(&self, told: &Told<'_>) -> Voters {
+        let group = told.group;
+        let voting = || group.members.iter().filter(|member| member.voter);
+        let whole = voting().filter(|member| {
+            let lacks = self.replica(&member.node, group.group).is_none_or(|replica| replica.hollow);
+            let lags = member.lag.is_some_and(|lag| lag > NEAR_ENTRIES);
+            group.is_led() && !lacks && !lags && self.answers(&member.node) == Some(true)
+        });
+        let names = |members: &mut dyn Iterator<Item = &MemberReport>| -> BTreeSet<String> {
+            members.map(|member| member.node.clone()).collect()
+        };
+        Voters { group: group.group.get(), nodes: names(&mut voting()), whole: names(&mut whole.into_iter()) }
+    }
+
+    fn line(&self, node: &Node) -> ClusterNode {
+        let name = node.facts.name.to_string();
+        let roles = match (node.facts.store, node.facts.gateway) {
+            (true, true) => "store and gateway",
+            (true, false) => "store",
+            _ => "gateway",
+        };
+        let state = match node.state {
+            NodeState::Active => "active",
+            NodeState::Draining => "draining",
+            NodeState::Removed => "removed",
+        };
+        let report = self.report(&name);
+        let leads = self.groups.values().filter(|told| told.group.is_led() && told.by == name);
+        ClusterNode {
+            site: node.facts.site.to_string(),
+            roles: roles.to_owned(),
+            state: state.to_owned(),
+            answers: self.answers(&name),
+            leads: leads.map(|told| told.group.group.get()).collect(),
+            votes: self.votes(&name),
+            disk_free_bytes: report.map(|report| report.disk_free_bytes),
+            disk_reserve_bytes: report.map(|report| report.disk_reserve_bytes),
+            blobs_awaited: report.map(|report| report.blobs_awaited),
+            blobs_awaited_bytes: report.map(|report| report.blobs_awaited_bytes),
+            name,
         }
     }
 
-    /// What an operator must hear of first.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        let silent = self.nodes.iter().filter(|node| node.answers == Some(false) && node.state != "removed");
-        let silent = silent.map(|node| format!("node {} at site {} does not answer", node.name, node.site));
-        let draining = self.nodes.iter().filter(|node| node.state == "draining" && node.votes > 0);
-        let draining =
-            draining.map(|node| format!("node {} drains, and still votes in {} groups", node.name, node.votes));
-        silent.chain(draining).collect()
+    /// In how many groups a node votes.
+    fn votes(&self, node: &str) -> u64 {
+        let votes = |told: &&Told<'_>| told.group.members.iter().any(|member| member.node == node && member.voter);
+        self.groups.values().filter(votes).count() as u64
     }
-}
 
-/// Which nodes answer a leader here, and which do not.
-fn answers(statuses: &[GroupStatus]) -> BTreeMap<String, bool> {
-    let mut answers = BTreeMap::new();
-    for status in statuses.iter().filter(|status| status.is_leader) {
-        for member in &status.members {
-            let heard = member.replica == status.replica || member.silent_millis.is_some_and(|ms| ms < SILENT_MILLIS);
-            // Whoever has just begun to lead has waited for nobody yet: one leader that hears nothing is enough.
-            answers.entry(member.node.clone()).and_modify(|known| *known &= heard).or_insert(heard);
+    fn shard(&self, told: &Told<'_>) -> ShardStatus {
+        let group = told.group;
+        let names = |voter: bool| {
+            let members = group.members.iter().filter(move |member| member.voter == voter);
+            members.map(|member| member.node.clone()).collect::<Vec<_>>()
+        };
+        let leader = group.is_led().then_some(told.by);
+        let lacks = |member: &&MemberReport| self.replica(&member.node, group.group).is_some_and(|own| own.hollow);
+        let replica = |member: &MemberReport| ReplicaStatus {
+            node: member.node.clone(),
+            votes: member.voter,
+            lag_entries: member.lag,
+            silent_millis: member.silent_millis,
+            hollow: self.replica(&member.node, group.group).map(|own| own.hollow),
+            blobs_lacking: self.replica(&member.node, group.group).map(|own| own.hollow_blobs),
+        };
+        ShardStatus {
+            group: group.group.get(),
+            leads: group.is_led() && Some(told.by) == self.own,
+            leader: leader.map(str::to_owned),
+            voters: names(true),
+            learners: names(false),
+            lag_entries: group.members.iter().filter(|member| member.voter).filter_map(|member| member.lag).max(),
+            hollow: group.members.iter().filter(lacks).map(|member| member.node.clone()).collect(),
+            replicas: group.members.iter().map(replica).collect(),
+            term: group.term,
+            last_log_index: group.last.map_or(0, |last| last.index),
+            applied_index: group.applied.unwrap_or(0),
+            accounts: group.totals.accounts,
+            messages: group.totals.messages,
+            bytes: group.totals.bytes,
+            pending: group.pending,
+            held: group.held,
+            repeats_suppressed: group.totals.repeats_suppressed,
+            outbound: outbound(&group.outbound),
         }
     }
-    answers
+
+    fn problems(&self, nodes: &[Node], sites: &BTreeMap<String, String>) -> Vec<String> {
+        let at = |name: &str| sites.get(name).map(|site| format!(" at site {site}")).unwrap_or_default();
+        let silent = self.reports.keys().filter(|name| self.answers(name) == Some(false));
+        let mut problems: Vec<String> = silent.map(|name| format!("node {name}{} does not answer", at(name))).collect();
+        problems.extend(self.groups.values().filter_map(|told| self.standstill(told)));
+        for (name, report) in self.reports.iter().filter_map(|(name, report)| Some((name, report.as_ref()?))) {
+            let elsewhere = Some(name.as_str()) != self.own;
+            if elsewhere && report.disk_free_bytes < report.disk_reserve_bytes {
+                problems.push(format!("node {name}: the disk is below its reserve: it takes no mail in"));
+            }
+            problems.extend(report.groups.iter().filter_map(|group| trouble_of(name, group)));
+        }
+        problems.extend(self.groups.values().flat_map(|told| lags(told.group)));
+        let draining = nodes.iter().filter(|node| node.state == NodeState::Draining);
+        let draining = draining.map(|node| (&node.facts.name, self.votes(node.facts.name.as_str())));
+        let draining = draining.filter(|(_, votes)| *votes > 0);
+        problems.extend(draining.map(|(name, votes)| format!("node {name} drains, and still votes in {votes} groups")));
+        problems
+    }
+
+    /// Why a group does not go on, if so.
+    fn standstill(&self, told: &Told<'_>) -> Option<String> {
+        let group = told.group;
+        if !group.is_led() {
+            return Some(format!("group {} has no leader: it takes no changes", group.group));
+        }
+        let due = due_seconds(&group.outbound).filter(|due| *due > DUE_SECONDS_MAX)?;
+        Some(format!(
+            "group {}: mail for the world has been due for {due} s and nobody takes it up: is there a node that delivers?",
+            group.group
+        ))
+    }
 }
 
-/// Who votes in a group, and who of them counts: nobody where the group has no leader.
-fn voters(status: &GroupStatus, answers: &BTreeMap<String, bool>) -> Voters {
-    let nodes: BTreeSet<String> =
-        status.members.iter().filter(|member| member.voter).map(|member| member.node.clone()).collect();
-    let own = status.members.iter().find(|member| member.replica == status.replica).map(|member| &member.node);
-    let counts = |node: &&String| {
-        let lacks = status.hollow && Some(*node) == own;
-        status.leader.is_some() && !lacks && answers.get(*node).copied().unwrap_or(true)
-    };
-    let whole = nodes.iter().filter(counts).cloned().collect();
-    Voters { group: status.group.get(), nodes, whole }
+/// What is wrong with a replica.
+fn trouble_of(node: &str, group: &GroupReport) -> Option<String> {
+    let id = group.group;
+    if let Some(why) = &group.stopped {
+        Some(format!("group {id} has stopped on node {node}: {why}"))
+    } else if group.hollow {
+        let blobs = group.hollow_blobs;
+        Some(format!("group {id} lacks {blobs} message parts on node {node}: they are being fetched from other nodes"))
+    } else if group.clock_ahead_millis >= COMMIT_TIMEOUT_MILLIS {
+        let behind = group.clock_ahead_millis / 1000;
+        Some(format!("group {id} takes no changes from node {node}: its clock is {behind} s behind; set the clock"))
+    } else if !group.replayed && group.leader.is_some() {
+        Some(format!("group {id} is still replaying its log on node {node}"))
+    } else {
+        None
+    }
 }
 
-fn line(node: &Node, statuses: &[GroupStatus], answers: &BTreeMap<String, bool>) -> ClusterNode {
-    let name = node.facts.name.to_string();
-    let member_of = |leading: bool| {
-        let name = &name;
-        statuses.iter().filter(move |status| {
-            status
-                .members
-                .iter()
-                .any(|member| member.node == *name && if leading { member.leader } else { member.voter })
-        })
-    };
-    let roles = match (node.facts.store, node.facts.gateway) {
-        (true, true) => "store and gateway",
-        (true, false) => "store",
-        _ => "gateway",
-    };
-    let state = match node.state {
-        NodeState::Active => "active",
-        NodeState::Draining => "draining",
-        NodeState::Removed => "removed",
-    };
-    ClusterNode {
-        site: node.facts.site.to_string(),
-        roles: roles.to_owned(),
-        state: state.to_owned(),
-        answers: answers.get(&name).copied(),
-        leads: member_of(true).map(|status| status.group.get()).collect(),
-        votes: member_of(false).count() as u64,
-        name,
+/// Voters that are no survivors because they are too far behind.
+fn lags(group: &GroupReport) -> impl Iterator<Item = String> {
+    let lagging = group.members.iter().filter(|member| member.voter);
+    let lagging = lagging.filter_map(|member| Some((member, member.lag.filter(|lag| *lag > NEAR_ENTRIES)?)));
+    lagging.map(|(member, lag)| format!("group {}: node {} is {lag} entries behind", group.group, member.node))
+}
+
+fn outbound(depth: &OutboundDepth) -> OutboundStatus {
+    OutboundStatus {
+        items: depth.items,
+        waiting: depth.waiting,
+        taken: depth.taken,
+        held: depth.held,
+        delivered: depth.delivered,
+        failed: depth.failed,
+        uncertain: depth.uncertain,
+        oldest_unix_millis: depth.oldest.map(UnixMillis::get),
+        oldest_due_seconds: due_seconds(depth),
     }
 }
 
 fn survives(found: Survival) -> Survives {
-    let any = (found.nodes.is_empty(), found.sites.is_empty());
+    let stands = found.stopped.is_empty();
+    let any = (stands && found.nodes.is_empty(), stands && found.sites.is_empty());
     let told = |what: &str, lost: BTreeMap<String, Vec<u32>>| {
         let what = what.to_owned();
-        lost.into_iter().map(move |(name, groups)| {
-            let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
-            format!("{what} {name}: groups {} would stop", groups.join(", "))
-        })
+        lost.into_iter().map(move |(name, groups)| format!("{what} {name}: groups {} would stop", numbers(&groups)))
     };
-    let not = told("node", found.nodes).chain(told("site", found.sites)).collect();
+    let stopped = (!stands).then(|| format!("anything more: groups {} have no majority", numbers(&found.stopped)));
+    let not = stopped.into_iter().chain(told("node", found.nodes)).chain(told("site", found.sites)).collect();
     Survives { any_node: any.0, any_site: any.1, not }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use securanet_gateway::model::{GroupId, ReplicaId, UnixMillis, nodes::NodeFacts};
-    use securanet_raft::MemberStatus;
-
-    use super::*;
-
-    const NAMES: [&str; 3] = ["a", "b", "c"];
-
-    /// A group of three as `a` sees it; it leads, and has not heard the others for so long.
-    fn group(id: u32, silent_millis: [u64; 3]) -> GroupStatus {
-        let member = |(at, silent): (usize, &u64)| MemberStatus {
-            replica: at as u64 + 1,
-            node: NAMES[at].to_owned(),
-            voter: true,
-            leader: at == 0,
-            matched: Some(10),
-            silent_millis: Some(*silent),
-        };
-        GroupStatus {
-            group: GroupId::new(id),
-            replica: 1,
-            leader: Some(1),
-            is_leader: true,
-            term: 1,
-            voters: BTreeSet::from([1, 2, 3]),
-            members: silent_millis.iter().enumerate().map(member).collect(),
-            replayed: true,
-            last_log: Some(10),
-            committed: Some(10),
-            applied: Some(10),
-            flushed: None,
-            purged: None,
-            log_bytes: 0,
-            waiting_requests: 0,
-            proposals_in_flight: 0,
-            clock_ahead_millis: 0,
-            hollow: false,
-            stopped: None,
-        }
-    }
-
-    fn nodes() -> Vec<Node> {
-        let node = |name: &&str| {
-            let facts = NodeFacts {
-                name: name.parse().expect("a name"),
-                site: name.parse().expect("a name"),
-                store: true,
-                gateway: true,
-                address: None,
-            };
-            Node { facts, state: NodeState::Active, replica: Some(ReplicaId::new(1)), joined: UnixMillis::new(0) }
-        };
-        NAMES.iter().map(node).collect()
-    }
-
-    #[test]
-    fn a_node_that_one_leader_does_not_hear_is_told_first_and_counts_no_more() {
-        let well = Overview::of(&[group(1, [0, 100, 100]), group(2, [0, 100, 100])], &nodes());
-        assert_eq!((well.problems(), well.survives.any_node, well.survives.any_site), (vec![], true, true));
-        assert_eq!((well.nodes[0].leads.as_slice(), well.nodes[1].votes), (&[1, 2][..], 2));
-        // The second group is led anew, and has waited for nobody yet.
-        let lost = Overview::of(&[group(1, [0, 6_000, 100]), group(2, [0, 100, 100])], &nodes());
-        assert_eq!(lost.problems(), ["node b at site b does not answer"]);
-        assert!(!lost.survives.any_node && !lost.survives.any_site);
-        assert_eq!(lost.survives.not[0], "node a: groups 1, 2 would stop");
-    }
-
-    #[test]
-    fn who_leads_nothing_does_not_judge() {
-        let mut follows = group(1, [0, 6_000, 6_000]);
-        (follows.is_leader, follows.leader) = (false, Some(2));
-        let told = Overview::of(&[follows], &nodes());
-        assert!(told.nodes.iter().all(|node| node.answers.is_none()) && told.survives.any_node);
-    }
+fn numbers(groups: &[u32]) -> String {
+    groups.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ use crate::{
     cluster::join::Files,
     config::{self, BareNewline, Config, Speaks, Tls},
     replace::{Readers, replace},
-    telemetry,
+    report, telemetry,
 };
 
 /// Everything must have stopped this long after a signal, or the process ends anyway: nothing acknowledged is lost.
@@ -67,6 +67,7 @@ async fn start(config: Config) -> anyhow::Result<Running> {
     securanet_pop3::describe();
     securanet_raft::metric::describe();
     securanet_smtp::metric::describe();
+    report::describe();
     metrics::describe_gauge!("securanet_disk_free_bytes", "free space where the data directory is");
     metrics::describe_counter!("securanet_blobs_collected_total", "blobs that nothing referred to and that are gone");
     let (drain, shutdown) = DrainHandle::new();

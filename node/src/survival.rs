@@ -20,6 +20,8 @@ pub(crate) struct Survival {
     pub(crate) nodes: BTreeMap<String, Vec<u32>>,
     /// Sites, likewise.
     pub(crate) sites: BTreeMap<String, Vec<u32>>,
+    /// Groups that have no majority already.
+    pub(crate) stopped: Vec<u32>,
 }
 
 /// Counts what would be left of each group, given the site of each node. A node whose site is not known is one by itself.
@@ -31,6 +33,10 @@ pub(crate) fn survival(groups: &[Voters], site_of: &BTreeMap<String, String>) ->
             let left = voters.whole.iter().filter(|node| !lost(node)).count();
             left * 2 <= voters.nodes.len()
         };
+        if stops_without(&|_| false) {
+            found.stopped.push(voters.group);
+            continue;
+        }
         for node in &voters.whole {
             if stops_without(&|other| other == node) {
                 found.nodes.entry(node.clone()).or_default().push(voters.group);
@@ -57,7 +63,8 @@ mod tests {
     fn lost(nodes: &[&str], whole: &[&str], sites: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
         let sites = sites.iter().map(|(node, site)| ((*node).to_owned(), (*site).to_owned())).collect();
         let groups = [Voters { group: 1, nodes: set(nodes), whole: set(whole) }];
-        let Survival { nodes, sites } = survival(&groups, &sites);
+        let Survival { nodes, sites, stopped } = survival(&groups, &sites);
+        assert!(stopped.is_empty());
         (nodes.into_keys().collect(), sites.into_keys().collect())
     }
 
@@ -74,6 +81,13 @@ mod tests {
         let sites = [("a", "n"), ("b", "n"), ("c", "n"), ("d", "s"), ("e", "s")];
         let all = ["a", "b", "c", "d", "e"];
         assert_eq!(lost(&all, &all, &sites), (vec![], vec!["n".to_owned()]));
+    }
+
+    #[test]
+    fn a_group_without_a_majority_is_told_as_such() {
+        let group = |id, whole: &[&str]| Voters { group: id, nodes: set(&["a", "b", "c"]), whole: set(whole) };
+        let found = survival(&[group(1, &["a", "b", "c"]), group(2, &["a"]), group(3, &[])], &BTreeMap::new());
+        assert_eq!(found, Survival { stopped: vec![2, 3], ..Survival::default() });
     }
 
     #[test]

@@ -83,6 +83,7 @@ mod tests {
             committed: None,
             replayed: true,
             last_log: None,
+            last_log_term: None,
             applied: None,
             flushed: None,
             purged: None,
@@ -91,6 +92,7 @@ mod tests {
             proposals_in_flight: 0,
             clock_ahead_millis,
             hollow: false,
+            hollow_blobs: 0,
             stopped: None,
         }]
     }

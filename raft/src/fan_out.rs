@@ -242,6 +242,43 @@ fn outcome(deliver: &Deliver, reply: Reply) -> Result<Vec<(u32, AccountRefusal)>
         DeliverReply::Outcomes(_) => Err("the target answered for other recipients"),
         // An earlier try of ours, and nobody was refused: the target answers refusals again.
         DeliverReply::AlreadyApplied => Ok(Vec::new()),
+        // No queue gives out a sequence beyond the window of its own watermark, and the target's is not below that: so it
+        // is below the target's, and was settled before. Only a queue that was rebuilt from an old replica asks again.
+        DeliverReply::KeyRefused if deliver.key.is_some_and(is_in_own_window) => Ok(Vec::new()),
         DeliverReply::KeyRefused => Err("the target refuses the key"),
+    }
+}
+
+const fn is_in_own_window(key: DeliveryKey) -> bool {
+    key.sequence.saturating_sub(key.settled_below) < limits::FANOUT_WINDOW_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use securanet_model::{
+        content::{NewMessage, Sealed},
+        delivery::QuotaRule,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_can_only_be_settled_already_is_settled_and_another_refused_one_is_not() {
+        let refused = |sequence| {
+            let message = NewMessage {
+                size_bytes: 1,
+                recipe: Sealed::plain(1, Vec::new()),
+                blobs: Vec::new(),
+                summary: Sealed::plain(1, Vec::new()),
+                thread_keys: Vec::new(),
+                internal_date: None,
+            };
+            let key = Some(DeliveryKey { queue: GroupId::new(1), sequence, settled_below: 5 });
+            let deliver = Deliver { key, message, to: Vec::new(), quota: QuotaRule::Admitted };
+            outcome(&deliver, Reply::Deliver(DeliverReply::KeyRefused))
+        };
+        assert_eq!(refused(5), Ok(Vec::new()));
+        assert_eq!(refused(4 + limits::FANOUT_WINDOW_MAX), Ok(Vec::new()));
+        assert!(refused(5 + limits::FANOUT_WINDOW_MAX).is_err(), "beyond its window: it may not be applied anywhere");
     }
 }

@@ -9,6 +9,7 @@
 //! group u32 | 0x01              IdentityRow   which replica this is; written before its first vote
 //! group u32 | 0x02              VoteRow       the last vote
 //! group u32 | 0x03              LogIdRow      the last purged entry
+//! group u32 | 0x04              FenceRow      replicas that were given up: nothing of theirs is taken; absent is none
 //! group u32 | 0x10 | index u64  EntryRow      an entry
 //! ```
 //! The state store, in the space that no engine generation uses:
@@ -18,6 +19,8 @@
 //! group u32 | 0xffffffff | 0x03 u32           the current generation (the flip row); absent is 0
 //! group u32 | 0xffffffff | 0x04 u32           a generation that may name blobs which are not here; absent is none
 //! ```
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use openraft::{EntryPayload, entry::RaftEntry};
@@ -47,6 +50,7 @@ pub(crate) mod byte_string {
 const IDENTITY: u8 = 0x01;
 const VOTE: u8 = 0x02;
 const PURGED: u8 = 0x03;
+const FENCE: u8 = 0x04;
 const ENTRY: u8 = 0x10;
 
 /// Generation of a group's space in the state that holds the replica's own rows.
@@ -89,6 +93,10 @@ pub(crate) fn purged_key(group: GroupId) -> Vec<u8> {
     log_key(group, PURGED)
 }
 
+pub(crate) fn fence_key(group: GroupId) -> Vec<u8> {
+    log_key(group, FENCE)
+}
+
 pub(crate) fn entry_key(group: GroupId, index: u64) -> Vec<u8> {
     let mut key = log_key(group, ENTRY);
     key.extend_from_slice(&index.to_be_bytes());
@@ -127,6 +135,12 @@ pub(crate) fn hollow_key(group: GroupId) -> Vec<u8> {
 pub(crate) struct IdentityRow {
     /// Its replica id.
     pub(crate) replica: u64,
+}
+
+/// The replicas of a group that an operator has given up. Their ids are never given out again.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct FenceRow {
+    pub(crate) replicas: BTreeSet<u64>,
 }
 
 /// A [`LogId`].
@@ -276,6 +290,8 @@ mod tests {
         assert_eq!(identity_key(group), [1, 2, 3, 4, 1]);
         assert_eq!(vote_key(group), [1, 2, 3, 4, 2]);
         assert_eq!(purged_key(group), [1, 2, 3, 4, 3]);
+        assert_eq!(fence_key(group), [1, 2, 3, 4, 4]);
+        assert_eq!(record::encode(&FenceRow { replicas: [3, 300].into() }), [1, 2, 3, 0xac, 2]);
         assert_eq!(entry_key(group, 0x0506), [1, 2, 3, 4, 0x10, 0, 0, 0, 0, 0, 0, 5, 6]);
         assert_eq!(applied_key(group), [1, 2, 3, 4, 255, 255, 255, 255, 1]);
         assert_eq!(membership_key(group), [1, 2, 3, 4, 255, 255, 255, 255, 2]);

@@ -13,7 +13,10 @@ use std::{
     collections::HashMap,
     fmt,
     io::{self, Read},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -69,6 +72,42 @@ pub(crate) struct Gate {
     /// The fetches under way.
     fetches: Mutex<HashMap<BlobId, watch::Receiver<Option<Fetched>>>>,
     gated: Gated,
+    awaited: Awaited,
+}
+
+/// What is waited for. Clones are the same.
+#[derive(Clone, Default)]
+struct Awaited {
+    /// Blobs that appends wait for.
+    blobs: Arc<AtomicU64>,
+    /// Octets that are still to come of all fetches that have begun.
+    bytes: Arc<AtomicU64>,
+}
+
+/// Part of what is waited for, until it is dropped.
+struct Part {
+    sum: Arc<AtomicU64>,
+    left: u64,
+}
+
+impl Part {
+    fn of(sum: &Arc<AtomicU64>, left: u64) -> Self {
+        sum.fetch_add(left, Ordering::Relaxed);
+        Self { sum: sum.clone(), left }
+    }
+
+    /// So much of it has come.
+    fn came(&mut self, much: u64) {
+        let much = much.min(self.left);
+        self.left -= much;
+        self.sum.fetch_sub(much, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.sum.fetch_sub(self.left, Ordering::Relaxed);
+    }
 }
 
 /// How urgent a fetch is.
@@ -83,7 +122,30 @@ pub(crate) enum Urgency {
 impl Gate {
     pub(crate) fn new(network: Network, blobs: Arc<BlobStore>, clock: Clock, fatal: FatalHook) -> Arc<Self> {
         let (permits, gated) = (Semaphore::new(FETCHES_MAX), Gated::new());
-        Arc::new(Self { network, blobs, clock, fatal, permits, fetches: Mutex::default(), gated })
+        Arc::new(Self {
+            network,
+            blobs,
+            clock,
+            fatal,
+            permits,
+            fetches: Mutex::default(),
+            gated,
+            awaited: Awaited::default(),
+        })
+    }
+
+    /// How many blobs appends wait for, and how many octets are still to come of all fetches that have begun.
+    pub(crate) fn awaited(&self) -> (u64, u64) {
+        (self.awaited.blobs.load(Ordering::Relaxed), self.awaited.bytes.load(Ordering::Relaxed))
+    }
+
+    /// How many of these are not here.
+    pub(crate) async fn count_missing(&self, blobs: Vec<BlobId>) -> Result<u64, String> {
+        let store = self.blobs.clone();
+        let counted = spawn_blocking(move || {
+            blobs.into_iter().try_fold(0, |sum, blob| Ok::<_, BlobError>(sum + u64::from(!store.contains(blob)?)))
+        });
+        counted.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     /// Waits until all of these are durable here; gets what is missing from the first of the holders that has it whole.
@@ -174,6 +236,7 @@ impl Gate {
                     let (done, fetched) = watch::channel(None);
                     fetches.insert(blob, fetched.clone());
                     let (gate, from) = (self.clone(), from.to_owned());
+                    let awaited = (urgency == Urgency::Commit).then(|| Part::of(&self.awaited.blobs, 1));
                     // A task of its own: others may wait for it when this caller has gone.
                     tokio::spawn(async move {
                         let outcome = gate.get(&from, blob, urgency).await;
@@ -185,6 +248,7 @@ impl Gate {
                             Err(why) => tracing::warn!(%blob, from, %why, "a blob cannot be had"),
                         }
                         gate.fetches.lock().remove(&blob);
+                        drop(awaited);
                         done.send_replace(Some(outcome));
                     });
                     fetched
@@ -217,11 +281,12 @@ impl Gate {
         let (store, lease) = (self.blobs.clone(), self.lease());
         let mut reader = Frames { receiver, rest: Bytes::new(), checksum: checksum(blob), is_whole: false };
         let put = spawn_blocking(move || store.put(blob, &mut reader, size_bytes, lease));
-        let mut got_bytes = 0;
+        let (mut got_bytes, mut to_come) = (0, Part::of(&self.awaited.bytes, size_bytes));
         let sent = loop {
             let piece = match next().await {
                 Ok(Some(BlobStep::Bytes(bytes))) => {
                     got_bytes += bytes.len() as u64;
+                    to_come.came(bytes.len() as u64);
                     if urgency == Urgency::Bulk {
                         self.network.pace().wait(bytes.len()).await;
                     }
@@ -309,6 +374,18 @@ mod tests {
         let mut content = Vec::new();
         frames.read_to_end(&mut content).map_err(|error| error.kind())?;
         Ok(content)
+    }
+
+    #[test]
+    fn what_came_or_was_given_up_is_awaited_no_more() {
+        let sum = Arc::new(AtomicU64::new(0));
+        let (mut one, other) = (Part::of(&sum, 10), Part::of(&sum, 5));
+        one.came(4);
+        assert_eq!(sum.load(Ordering::Relaxed), 11);
+        // More than it said.
+        one.came(9);
+        drop((one, other));
+        assert_eq!(sum.load(Ordering::Relaxed), 0);
     }
 
     #[test]

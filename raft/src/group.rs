@@ -1,8 +1,11 @@
 //! One group on this node: its replica, its log, its batcher, and openraft over them.
 
 use std::{
-    collections::BTreeMap,
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -64,6 +67,10 @@ pub(crate) struct Group {
     network: Network,
     /// What the log held when the group was started, which may have been acknowledged.
     last_at_start: Option<u64>,
+    /// Blobs that the state names and that are not here, as far as they were counted.
+    lacking: AtomicU64,
+    /// Replicas that were given up.
+    fenced: BTreeSet<u64>,
 }
 
 /// The slowest other voter, and since when it has not moved.
@@ -78,7 +85,7 @@ impl Group {
         settings: &Settings,
         network: &Network,
         gate: &Arc<Gate>,
-        log: GroupLog,
+        (log, fenced): (GroupLog, BTreeSet<u64>),
         replica: Arc<Replica>,
     ) -> Result<Self, RaftError> {
         let (id, replica_id) = (replica.group(), settings.replica.get());
@@ -117,6 +124,8 @@ impl Group {
             heard: Heard::default(),
             network: network.clone(),
             last_at_start,
+            lacking: AtomicU64::new(0),
+            fenced,
         })
     }
 
@@ -255,6 +264,27 @@ impl Group {
         self.leads_since.lock().elapsed()
     }
 
+    /// Refuses what comes from a replica that was given up: it may have a longer log, or a greater term.
+    pub(crate) fn check_not_fenced(&self, sender: u64) -> Result<(), String> {
+        if self.fenced.contains(&sender) {
+            let (group, own) = (self.id, self.replica_id);
+            return Err(format!(
+                "replica {sender} of group {group} was given up when replica {own} recovered the group: stop its node, it                  has no place in this cluster any more"
+            ));
+        }
+        Ok(())
+    }
+
+    /// So many blobs are known to be missing here.
+    pub(crate) fn lacks(&self, blobs: u64) {
+        self.lacking.store(blobs, Ordering::Relaxed);
+    }
+
+    /// Blobs that are known to be missing here.
+    pub(crate) fn lacking(&self) -> u64 {
+        self.lacking.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn log_bytes(&self) -> u64 {
         self.log.ends().bytes
     }
@@ -323,6 +353,7 @@ impl Group {
             committed: metrics.cluster_committed.map(|id| id.index),
             replayed: self.is_ready(),
             last_log: ends.last.map(|id| id.index),
+            last_log_term: ends.last.map(|id| id.leader_id.term),
             applied: self.replica.applied().map(|id| id.index),
             flushed: self.replica.flushed().map(|id| id.index),
             purged: ends.purged.map(|id| id.index),
@@ -331,6 +362,7 @@ impl Group {
             proposals_in_flight: in_flight,
             clock_ahead_millis: self.clock_ahead_millis(),
             hollow: self.replica.is_hollow(),
+            hollow_blobs: self.lacking(),
             stopped: metrics.running_state.err().map(|error| error.to_string()),
         }
     }

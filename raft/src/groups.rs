@@ -83,7 +83,7 @@ impl Groups {
                 fatal: settings.fatal.clone(),
             };
             let replica = Arc::new(Replica::open(id, stores.state.clone(), effects)?);
-            starting.push(Group::start(&settings, &network, &gate, log.group(id)?, replica.clone()));
+            starting.push(Group::start(&settings, &network, &gate, (log.group(id)?, log.fenced(id)?), replica.clone()));
             replicas.push(replica);
             wakes.push((id, fan_out));
         }
@@ -254,6 +254,14 @@ impl Groups {
         self.0.router.groups.values().map(|group| group.status()).collect()
     }
 
+    /// Blobs that this node waits for: those of appends at the gate and of hollow replicas as far as they have counted; and
+    /// the octets that are still to come of those whose fetch has begun.
+    #[must_use]
+    pub fn awaited(&self) -> (u64, u64) {
+        let (blobs, bytes) = self.0.router.gate.awaited();
+        (blobs + self.0.router.groups.values().map(|group| group.lacking()).sum::<u64>(), bytes)
+    }
+
     /// Whether this node leads a group, as far as it knows; false for one that is not here.
     #[must_use]
     pub fn is_leader(&self, group: GroupId) -> bool {
@@ -371,6 +379,7 @@ impl Inner {
         }
         let statuses: Vec<GroupStatus> = self.router.groups.values().map(|group| group.status()).collect();
         statuses.iter().for_each(|status| self.gauges.publish(status));
+        crate::metric::awaited(Groups(self.clone()).awaited());
         self.clock_alarm.look(&statuses, Instant::now());
     }
 }

@@ -47,6 +47,7 @@ async fn fill_again_and_again(group: Arc<Group>) {
 /// Gets all that is missing; how many that was.
 async fn fill(group: &Arc<Group>) -> Result<u64, String> {
     let generation = group.replica.space().generation;
+    count(group).await?;
     let (mut after, mut fetched) = (None, 0);
     loop {
         let page = named(group, after).await?;
@@ -56,6 +57,7 @@ async fn fill(group: &Arc<Group>) -> Result<u64, String> {
             let got = group.gate.fetch(&group.other_nodes(), blob, Urgency::Bulk).await;
             got.map_err(|why| format!("blob {blob}: {why}"))?;
             fetched += 1;
+            group.lacks(group.lacking().saturating_sub(1));
         }
         after = page.last().copied();
         if page.len() < PAGE_ROWS as usize {
@@ -63,9 +65,25 @@ async fn fill(group: &Arc<Group>) -> Result<u64, String> {
         }
     }
     group.gate.sync().await?;
+    group.lacks(0);
     // Another snapshot may have come meanwhile.
     group.replica.set_filled(generation).map_err(|error| error.to_string())?;
     Ok(fetched)
+}
+
+/// Counts what is missing, for whoever looks after the node: fetching may take hours.
+async fn count(group: &Arc<Group>) -> Result<(), String> {
+    let (mut after, mut missing) = (None, 0);
+    loop {
+        let page = named(group, after).await?;
+        after = page.last().copied();
+        let rows = page.len();
+        missing += group.gate.count_missing(page).await?;
+        if rows < PAGE_ROWS as usize {
+            group.lacks(missing);
+            return Ok(());
+        }
+    }
 }
 
 /// The next blobs that the state names.

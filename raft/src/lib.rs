@@ -39,6 +39,7 @@ pub mod metric;
 mod network;
 pub mod placement;
 mod read_index;
+pub mod recover;
 pub mod retention;
 mod router;
 mod settings;

@@ -26,6 +26,9 @@ const LOG_BYTES: &str = "securanet_group_log_bytes";
 const WAITING_REQUESTS: &str = "securanet_group_waiting_requests";
 const CLOCK_AHEAD: &str = "securanet_group_clock_ahead_seconds";
 const HOLLOW: &str = "securanet_group_hollow";
+const HOLLOW_BLOBS: &str = "securanet_group_hollow_blobs";
+const BLOBS_AWAITED: &str = "securanet_blobs_awaited";
+const BLOB_BYTES_AWAITED: &str = "securanet_blobs_awaited_bytes";
 const MEMBER_LAG: &str = "securanet_group_member_lag_entries";
 const MEMBER_SILENT: &str = "securanet_group_member_silent_seconds";
 const STOPPED: &str = "securanet_group_stopped";
@@ -54,6 +57,9 @@ pub fn describe() {
     describe_counter!(BLOBS_FETCHED, "blobs got from other nodes");
     describe_counter!(BLOB_BYTES_FETCHED, "octets of blobs got from other nodes");
     describe_gauge!(HOLLOW, "1 while this replica lacks blobs that its state names: it is no survivor");
+    describe_gauge!(HOLLOW_BLOBS, "blobs that this replica lacks, as far as it has counted them");
+    describe_gauge!(BLOBS_AWAITED, "blobs that this node waits for: those of appends and of hollow replicas");
+    describe_gauge!(BLOB_BYTES_AWAITED, "octets still to come of the blobs that are being fetched");
     describe_gauge!(MEMBER_LAG, "entries that a member lacks; on the leader's node, 0 elsewhere");
     describe_gauge!(MEMBER_SILENT, "since when a member has not answered; on the leader's node, 0 elsewhere");
     describe_gauge!(STOPPED, "1 when the group has stopped: an operator must look");
@@ -135,6 +141,12 @@ pub(crate) struct Gauges {
     told: Mutex<BTreeMap<GroupId, BTreeSet<String>>>,
 }
 
+/// What this node waits for: blobs, and octets.
+pub(crate) fn awaited((blobs, bytes): (u64, u64)) {
+    gauge!(BLOBS_AWAITED).set(float(blobs));
+    gauge!(BLOB_BYTES_AWAITED).set(float(bytes));
+}
+
 impl Gauges {
     /// Sets those of a group.
     pub(crate) fn publish(&self, status: &GroupStatus) {
@@ -150,6 +162,7 @@ impl Gauges {
         set(WAITING_REQUESTS, status.waiting_requests as u64);
         set(CLOCK_AHEAD, status.clock_ahead_millis / 1000);
         set(HOLLOW, u64::from(status.hollow));
+        set(HOLLOW_BLOBS, status.hollow_blobs);
         set(STOPPED, u64::from(status.stopped.is_some()));
         self.publish_members(status, &label);
     }

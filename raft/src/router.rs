@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use securanet_blob::{BlobStore, Lease, intake::LEASE_MILLIS};
-use securanet_model::{Answer, BlobId, Execute, Freshness, GroupId, Query, StoreError, UnixMillis};
+use securanet_model::{Answer, BlobId, Command, Execute, Freshness, GroupId, Query, StoreError, UnixMillis};
 
 use crate::{
     batch::Outcome,
@@ -39,6 +39,9 @@ impl Router {
 
     /// Commits a request, after taking hold of the blobs it names: an entry in the log says that they are here.
     pub(crate) async fn execute_here(&self, group: &Group, request: Execute, from: Option<&str>) -> Outcome {
+        if request.commands.iter().any(|command| matches!(command, Command::Recover(_))) {
+            return Err(StoreError::Internal("a group is recovered by `securanet group recover` alone".to_owned()));
+        }
         // Before the blobs: they may be where the leader is, and only there.
         group.check_leads()?;
         self.hold_blobs(group, &request, from).await?;

@@ -25,6 +25,8 @@ pub struct GroupStatus {
     pub replayed: bool,
     /// The last entry of the log.
     pub last_log: Option<u64>,
+    /// The term of the leader that made it.
+    pub last_log_term: Option<u64>,
     /// The last entry that is known here to be committed.
     pub committed: Option<u64>,
     /// The last entry applied.
@@ -45,6 +47,8 @@ pub struct GroupStatus {
     /// Whether this replica lacks blobs that its state names: it installed a snapshot and is still getting them. It is
     /// no survivor then.
     pub hollow: bool,
+    /// How many it lacks, as far as it has counted them.
+    pub hollow_blobs: u64,
     /// Why the group has stopped, if it has: an operator must look.
     pub stopped: Option<String>,
 }

@@ -149,9 +149,11 @@ pub(crate) fn messages_of(command: &Command) -> Box<dyn Iterator<Item = &NewMess
         Command::Queue(QueueCommand::FanOut(fan_out)) => Box::new(std::iter::once(&fan_out.message)),
         Command::Outbound(OutboundCommand::Accept(acceptance)) => accepted(acceptance),
         Command::Outbound(OutboundCommand::Report { message: Some(acceptance), .. }) => accepted(acceptance),
-        Command::Directory(_) | Command::Account(..) | Command::Queue(_) | Command::Outbound(_) => {
-            Box::new(std::iter::empty())
-        }
+        Command::Directory(_)
+        | Command::Account(..)
+        | Command::Queue(_)
+        | Command::Outbound(_)
+        | Command::Recover(_) => Box::new(std::iter::empty()),
     }
 }
 

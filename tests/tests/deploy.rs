@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use anyhow::{Context, ensure};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-const PREFIX: &str = "securanet_outbound_";
+const PREFIX: &str = "securanet_";
 
 /// The words with our prefix in a text.
 fn metrics(text: &str) -> BTreeSet<String> {
@@ -23,22 +23,28 @@ fn read(path: &str) -> anyhow::Result<String> {
 
 #[test]
 fn alerts_and_panels_ask_for_metrics_that_there_are() -> anyhow::Result<()> {
-    let recorded = metrics(&read("gateway/delivery/src/metric.rs")?);
-    for path in ["deploy/prometheus/outbound.rules.yaml", "deploy/grafana/outbound.json"] {
-        let asked = metrics(&read(path)?);
-        ensure!(asked.len() >= 8, "{path} asks for {asked:?} only");
-        let unknown: Vec<_> = asked.difference(&recorded).collect();
-        ensure!(unknown.is_empty(), "{path}: nothing records {unknown:?}");
+    let of_clusters = ["raft/src/metric.rs", "node/src/report.rs", "node/src/run.rs"];
+    for (subject, sources) in [("outbound", &["gateway/delivery/src/metric.rs"][..]), ("cluster", &of_clusters)] {
+        let sources = sources.iter().map(|path| read(path)).collect::<anyhow::Result<String>>()?;
+        let recorded = metrics(&sources);
+        for path in [format!("deploy/prometheus/{subject}.rules.yaml"), format!("deploy/grafana/{subject}.json")] {
+            let asked = metrics(&read(&path)?);
+            ensure!(asked.len() >= 7, "{path} asks for {asked:?} only");
+            let unknown: Vec<_> = asked.difference(&recorded).collect();
+            ensure!(unknown.is_empty(), "{path}: nothing records {unknown:?}");
+        }
     }
     Ok(())
 }
 
 #[test]
-fn the_dashboard_is_json_whose_panels_have_their_own_places() -> anyhow::Result<()> {
-    let dashboard: serde_json::Value = serde_json::from_str(&read("deploy/grafana/outbound.json")?)?;
-    let panels = dashboard["panels"].as_array().context("panels")?;
-    let places: BTreeSet<_> = panels.iter().map(|panel| panel["gridPos"].to_string()).collect();
-    ensure!(!panels.is_empty() && places.len() == panels.len(), "panels lie on each other");
+fn each_dashboard_is_json_whose_panels_have_their_own_places() -> anyhow::Result<()> {
+    for subject in ["outbound", "cluster"] {
+        let dashboard: serde_json::Value = serde_json::from_str(&read(&format!("deploy/grafana/{subject}.json"))?)?;
+        let panels = dashboard["panels"].as_array().context("panels")?;
+        let places: BTreeSet<_> = panels.iter().map(|panel| panel["gridPos"].to_string()).collect();
+        ensure!(!panels.is_empty() && places.len() == panels.len(), "{subject}: panels lie on each other");
+    }
     Ok(())
 }
 

@@ -56,7 +56,9 @@ use securanet_gateway::client::StoreClient;
 
 pub use error::{ApiError, Problem};
 pub use guard::Peer;
-pub use node::{ClusterNode, Finding, Node, NodeStatus, OutboundStatus, ScrubReport, ShardStatus, Survives};
+pub use node::{
+    ClusterNode, Finding, Node, NodeStatus, OutboundStatus, ReplicaStatus, ScrubReport, ShardStatus, Survives,
+};
 pub use serve::serve;
 pub use token::Token;
 

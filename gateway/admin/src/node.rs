@@ -60,12 +60,20 @@ pub struct ClusterNode {
     pub roles: String,
     /// `active`, `draining` or `removed`.
     pub state: String,
-    /// Whether it answers; none when the one that is asked leads no group with it.
+    /// Whether it answers the node that is asked, and the leaders of all groups; none of one that is no store.
     pub answers: Option<bool>,
     /// The groups that it leads.
     pub leads: Vec<u32>,
     /// In how many groups it votes.
     pub votes: u64,
+    /// Free octets where its data directory is, if it has answered.
+    pub disk_free_bytes: Option<u64>,
+    /// Below this it takes no mail in.
+    pub disk_reserve_bytes: Option<u64>,
+    /// Message parts that it waits for: changes of other nodes whose parts have not come, and replicas that lack parts.
+    pub blobs_awaited: Option<u64>,
+    /// Octets that are still to come of those that are being fetched.
+    pub blobs_awaited_bytes: Option<u64>,
 }
 
 /// What may be lost right now without any group losing its majority.
@@ -92,10 +100,12 @@ pub struct ShardStatus {
     pub voters: Vec<String>,
     /// The nodes that have replicas without a vote.
     pub learners: Vec<String>,
-    /// Entries that the slowest voter lacks; known to the leader.
+    /// Entries that the slowest voter lacks; none when no leader says so.
     pub lag_entries: Option<u64>,
-    /// Whether this node's replica lacks message parts that its state names.
-    pub hollow: bool,
+    /// The nodes whose replicas lack message parts that their states name: they are no survivors.
+    pub hollow: Vec<String>,
+    /// Each replica.
+    pub replicas: Vec<ReplicaStatus>,
     /// Raft term.
     pub term: u64,
     /// Index of the last entry in the log.
@@ -118,6 +128,23 @@ pub struct ShardStatus {
     pub outbound: OutboundStatus,
 }
 
+/// How one replica of a group is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ReplicaStatus {
+    /// Its node.
+    pub node: String,
+    /// Whether it votes.
+    pub votes: bool,
+    /// Entries that it lacks; none when no leader says so.
+    pub lag_entries: Option<u64>,
+    /// Milliseconds since it answered its leader; none when no leader says so.
+    pub silent_millis: Option<u64>,
+    /// Whether it lacks message parts; none when its node does not answer.
+    pub hollow: Option<bool>,
+    /// How many, as far as it has counted them.
+    pub blobs_lacking: Option<u64>,
+}
+
 /// How a group's outbound queue is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct OutboundStatus {
@@ -137,6 +164,8 @@ pub struct OutboundStatus {
     pub uncertain: u64,
     /// When the oldest message without an end came, in milliseconds since 1970.
     pub oldest_unix_millis: Option<u64>,
+    /// For how many seconds the longest due work has been due; none when nothing waits for a time. 0: it is due later.
+    pub oldest_due_seconds: Option<u64>,
 }
 
 /// What a scrub found.

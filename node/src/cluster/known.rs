@@ -4,7 +4,7 @@
 //! can read group 0.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -15,7 +15,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use securanet_gateway::{
     link::{Admits, Expect, Identity, Link, NodeName, Peer, Pings},
-    model::nodes::{Node, NodeState},
+    model::{
+        UnixMillis,
+        nodes::{Node, NodeFacts, NodeState},
+    },
 };
 use securanet_raft::{PeerClass, Peers};
 use serde::{Deserialize, Serialize};
@@ -83,6 +86,13 @@ impl Known {
         Ok(true)
     }
 
+    /// Remembers that these are out, before anybody else says so. May block on the disk.
+    pub(crate) fn give_up(&self, lost: &BTreeSet<String>) -> anyhow::Result<bool> {
+        let mut nodes = (**self.nodes.load()).clone();
+        nodes.iter_mut().filter(|(name, _)| lost.contains(name.as_str())).for_each(|(_, node)| node.removed = true);
+        self.remember(nodes)
+    }
+
     /// Where a node is reached from here.
     fn address(&self, name: &NodeName) -> Option<String> {
         let known = || self.nodes.load().get(name).and_then(|node| node.address.clone());
@@ -94,6 +104,21 @@ impl Known {
         let nodes = self.nodes.load();
         let stores = nodes.iter().filter(|(_, node)| node.store && !node.removed);
         stores.filter_map(|(name, _)| self.address(name)).collect()
+    }
+
+    /// The stores that are not removed, as far as they are remembered: their names, and nothing else that can be relied on.
+    pub(crate) fn remembered(&self) -> Vec<Node> {
+        let facts = |name: NodeName| {
+            Some(NodeFacts { name, site: "unknown".parse().ok()?, store: true, gateway: false, address: None })
+        };
+        let node = |facts| Node { facts, state: NodeState::Active, replica: None, joined: UnixMillis::new(0) };
+        self.store_names().into_iter().filter_map(facts).map(node).collect()
+    }
+
+    /// The names of the stores that are not removed.
+    pub(crate) fn store_names(&self) -> Vec<NodeName> {
+        let nodes = self.nodes.load();
+        nodes.iter().filter(|(_, node)| node.store && !node.removed).map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether a node may replicate with this one. One that this node has not heard of yet may not: it asks again.

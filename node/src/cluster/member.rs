@@ -37,9 +37,10 @@ use super::{
     known::{Known, LinkPeers},
     membership::Member,
     placer, renewal,
+    reports::{self, Reports},
     service::{Opened, Registrar},
 };
-use crate::{config::Config, front, roles, store_service::StoreService};
+use crate::{config::Config, front, report::Reporter, roles, store_service::StoreService};
 
 /// How often somebody who waits is told what for.
 const TELL: Duration = Duration::from_secs(10);
@@ -100,6 +101,17 @@ impl Place {
         self.homes.clone()
     }
 
+    /// Its name.
+    pub(crate) fn node(&self) -> &str {
+        self.member.node.as_str()
+    }
+
+    /// How the other stores are.
+    pub(crate) async fn ask_others(&self) -> Reports {
+        let others = self.known.store_names().into_iter().filter(|name| *name != self.member.node);
+        reports::ask(&*self.peers, others.map(String::from)).await
+    }
+
     /// What is wrong with its membership.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.trouble.lock().clone()
@@ -108,13 +120,13 @@ impl Place {
     /// Begins to serve other nodes, and waits for the cluster's facts.
     pub(crate) async fn begin(
         self: &Arc<Self>,
-        groups: &Groups,
+        (groups, reporter): (&Groups, &Arc<Reporter>),
         shards: u32,
         shutdown: &Shutdown,
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Cluster> {
         if self.files.has_certificate() {
-            let shown = self.listen(groups, shutdown, tasks).await?;
+            let shown = self.listen((groups, reporter), shutdown, tasks).await?;
             let cluster = self.facts(groups, shards).await;
             let ours = ClusterId::new(cluster.id);
             if shown.cluster != ours {
@@ -132,7 +144,7 @@ impl Place {
         let request = authority::request(&self.files.key()?, &self.member.node)?;
         self.files.write(&authority::sign(&authority, &identity, &request)?)?;
         tracing::info!(node = %self.member.node, site = %self.facts.site, cluster = %identity.cluster, "a cluster was made");
-        self.listen(groups, shutdown, tasks).await?;
+        self.listen((groups, reporter), shutdown, tasks).await?;
         Ok(cluster)
     }
 
@@ -158,7 +170,7 @@ impl Place {
     /// Serves other nodes, as whom its certificate shows.
     async fn listen(
         &self,
-        groups: &Groups,
+        (groups, reporter): (&Groups, &Arc<Reporter>),
         shutdown: &Shutdown,
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Arc<Identity>> {
@@ -176,12 +188,12 @@ impl Place {
         tracing::info!(address = %socket.local_addr()?, node = %shown.node, cluster = %shown.cluster, "serving other nodes");
         let (files, known) = (self.files.clone(), self.known.clone());
         tasks.spawn(renewal::look_after(files, credentials.clone(), link, known, shutdown.clone()));
-        tasks.spawn(serve(socket, credentials, self.served(groups, shutdown), shutdown.clone()));
+        tasks.spawn(serve(socket, credentials, self.served((groups, reporter), shutdown), shutdown.clone()));
         Ok(shown)
     }
 
-    fn served(&self, groups: &Groups, shutdown: &Shutdown) -> Served {
-        let registrar = Registrar::new(self.opened.clone());
+    fn served(&self, (groups, reporter): (&Groups, &Arc<Reporter>), shutdown: &Shutdown) -> Served {
+        let registrar = Registrar::new(self.opened.clone(), reporter.clone());
         let nodes = StoreService::routes(self.opened.clone(), shutdown.clone())
             .add_service(InterceptedService::new(groups.replication().into_server(), stores_only(self.known.clone())))
             .add_service(registrar.for_nodes());

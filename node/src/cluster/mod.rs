@@ -13,4 +13,5 @@ pub(crate) mod member;
 pub(crate) mod membership;
 mod placer;
 pub(crate) mod renewal;
+pub(crate) mod reports;
 pub(crate) mod service;

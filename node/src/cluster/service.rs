@@ -12,17 +12,18 @@ use securanet_gateway::{
     store::Store,
 };
 use securanet_wire::enrolment::{
-    Certificate, JoinAsk, MESSAGE_BYTES_MAX, Welcome, join_from_wire, joined_to_wire,
+    Certificate, JoinAsk, MESSAGE_BYTES_MAX, REPORT_BYTES_MAX, Welcome, join_from_wire, joined_to_wire,
     proto::{
-        JoinReply, JoinRequest, RenewReply, RenewRequest,
+        JoinReply, JoinRequest, RenewReply, RenewRequest, ReportReply, ReportRequest,
         enrolment_server::{Enrolment, EnrolmentServer},
         membership_server::{Membership, MembershipServer},
     },
-    renew_from_wire, renewed_to_wire,
+    renew_from_wire, renewed_to_wire, report_to_wire,
 };
 use tonic::{Request, Response, Status};
 
 use super::authority;
+use crate::report::Reporter;
 
 /// The store of this process, once it is open.
 pub(crate) type Opened = Arc<OnceLock<Arc<dyn Store>>>;
@@ -31,14 +32,15 @@ pub(crate) type Opened = Arc<OnceLock<Arc<dyn Store>>>;
 #[derive(Clone)]
 pub(crate) struct Registrar {
     store: Opened,
+    reporter: Arc<Reporter>,
 }
 
 /// Why a node does not get what it asks for; its operator reads it.
 type Refused = String;
 
 impl Registrar {
-    pub(crate) fn new(store: Opened) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Opened, reporter: Arc<Reporter>) -> Self {
+        Self { store, reporter }
     }
 
     /// For who has a token.
@@ -48,7 +50,8 @@ impl Registrar {
 
     /// For nodes.
     pub(crate) fn for_nodes(&self) -> MembershipServer<Self> {
-        MembershipServer::new(self.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+        let server = MembershipServer::new(self.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        server.max_encoding_message_size(REPORT_BYTES_MAX)
     }
 
     fn client(&self) -> Result<StoreClient, Refused> {
@@ -144,5 +147,9 @@ impl Membership for Registrar {
         let ask = renew_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
         let outcome = Self::renew(self, &peer.identity, &ask).await;
         Ok(Response::new(renewed_to_wire(&outcome)))
+    }
+
+    async fn report(&self, _request: Request<ReportRequest>) -> Result<Response<ReportReply>, Status> {
+        Ok(Response::new(report_to_wire(&self.reporter.report().await)))
     }
 }

@@ -16,7 +16,7 @@ mod tests;
 mod writer;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
     sync::{
         Arc,
@@ -37,7 +37,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     FatalHook, RaftError,
-    format::{self, IdentityRow, LogIdRow, VoteRow},
+    format::{self, FenceRow, IdentityRow, LogIdRow, VoteRow},
     log::{tail::Tail, writer::Writer},
     types::{LogId, Vote},
 };
@@ -126,6 +126,15 @@ impl LogStore {
             return Ok(());
         }
         Ok(self.kv.write(batch, Durability::Synced)?)
+    }
+
+    /// The replicas of a group that were given up.
+    ///
+    /// # Errors
+    /// Those of the disk and of damaged rows.
+    pub(crate) fn fenced(&self, group: GroupId) -> Result<BTreeSet<u64>, RaftError> {
+        let fence: Option<FenceRow> = self.row(group, "fence", &format::fence_key(group))?;
+        Ok(fence.unwrap_or_default().replicas)
     }
 
     /// One group's log.

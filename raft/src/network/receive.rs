@@ -162,6 +162,7 @@ async fn next_frame(
 
 fn group_for(router: &Router, append: &Append) -> Result<Arc<Group>, String> {
     let group = router.group(append.group).map_err(|error| error.to_string())?;
+    group.check_not_fenced(append.vote.replica)?;
     not_for(append.group, group.replica_id(), &append.targets).map_or_else(|| Ok(group.clone()), Err)
 }
 

@@ -3,11 +3,12 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt};
+use securanet_model::GroupId;
 use securanet_wire::{
     outcome_to_wire,
     proto::ExecuteReply,
     replication::{
-        AppendReply, MESSAGE_BYTES_MAX, ReplicaState, SnapshotStep, TransferOutcome, blob_request_from_wire,
+        AppendReply, Ballot, MESSAGE_BYTES_MAX, ReplicaState, SnapshotStep, TransferOutcome, blob_request_from_wire,
         forward_from_wire, proto,
         proto::replication_server::{Replication, ReplicationServer},
         read_index_to_wire, replica_from_wire, replies_to_wire, snapshot_frame_from_wire, state_outcome_to_wire,
@@ -45,9 +46,17 @@ impl ReplicationService {
         server.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    fn group(&self, id: securanet_model::GroupId, target: u64) -> Result<&Arc<Group>, String> {
+    fn group(&self, id: GroupId, target: u64) -> Result<&Arc<Group>, String> {
         let group = self.router.group(id).map_err(|error| error.to_string())?;
         not_for(id, group.replica_id(), &[target]).map_or(Ok(group), Err)
+    }
+
+    /// The same for who votes or leads, unless it was given up.
+    fn group_for(&self, id: GroupId, target: u64, sender: &Ballot) -> Result<&Arc<Group>, String> {
+        let group = self.group(id, target)?;
+        let fenced = group.check_not_fenced(sender.replica);
+        fenced.inspect_err(|why| tracing::warn!(why, "a replica that was given up is refused"))?;
+        Ok(group)
     }
 }
 
@@ -91,7 +100,7 @@ impl Replication for ReplicationService {
 
     async fn vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteReply>, Status> {
         let ask = vote_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
-        let outcome = match self.group(ask.group, ask.target) {
+        let outcome = match self.group_for(ask.group, ask.target, &ask.vote) {
             Err(why) => Err(why),
             Ok(group) => {
                 let vote = convert::vote_from_wire(&ask);
@@ -107,7 +116,7 @@ impl Replication for ReplicationService {
         request: Request<proto::TransferRequest>,
     ) -> Result<Response<proto::TransferReply>, Status> {
         let ask = transfer_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
-        let outcome = match self.group(ask.group, ask.target) {
+        let outcome = match self.group_for(ask.group, ask.target, &ask.vote) {
             Err(why) => TransferOutcome::Refused(why),
             // It would lead without bodies that only it is asked for.
             Ok(group) if ask.to == ask.target && group.replica.is_hollow() => {
@@ -156,7 +165,8 @@ impl Replication for ReplicationService {
             SnapshotStep::Begin(begin) => begin,
             SnapshotStep::Chunk(_) => return Err(Status::invalid_argument("a snapshot begins with who sends it")),
         };
-        let group = self.group(begin.group, begin.target).map_err(Status::failed_precondition)?.clone();
+        let group =
+            self.group_for(begin.group, begin.target, &begin.vote).map_err(Status::failed_precondition)?.clone();
         let (answers, waiting) = mpsc::channel(8);
         tokio::spawn(snapshot_in::take_in(group, begin, frames, answers));
         let answers = ReceiverStream::new(waiting).map(|taken| Ok(taken_to_wire(taken)));

@@ -79,6 +79,7 @@ mod tests {
             members: vec![member(1, Some(100), 0), member(2, Some(40), silent_millis), member(3, None, 0)],
             replayed: true,
             last_log: Some(100),
+            last_log_term: None,
             committed: Some(100),
             applied: Some(100),
             flushed: None,
@@ -88,6 +89,7 @@ mod tests {
             proposals_in_flight: 0,
             clock_ahead_millis: 0,
             hollow: false,
+            hollow_blobs: 0,
             stopped: None,
         }
     }

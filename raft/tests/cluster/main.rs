@@ -11,6 +11,7 @@ mod links;
 mod membership;
 mod nodes;
 mod placement;
+mod recover;
 mod replication;
 mod snapshots;
 #[path = "../support/mod.rs"]

@@ -81,7 +81,7 @@ fn account(id: u64) -> AccountRef {
     AccountRef { id: AccountId::new(id), epoch: Epoch::new(0) }
 }
 
-fn message() -> NewMessage {
+pub(crate) fn message() -> NewMessage {
     NewMessage {
         size_bytes: 300,
         recipe: Sealed::plain(1, vec![7; 10]),
@@ -92,7 +92,7 @@ fn message() -> NewMessage {
     }
 }
 
-fn to(id: u64) -> DeliverTo {
+pub(crate) fn to(id: u64) -> DeliverTo {
     DeliverTo {
         account: account(id),
         folder: Some("work".to_owned()),

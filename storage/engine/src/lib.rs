@@ -18,18 +18,19 @@ mod harness;
 pub mod keys;
 mod queue;
 mod reachability;
+mod recover;
 mod requests;
 mod tx;
 
 use securanet_kv::{KvError, Read, WriteBatch};
 use securanet_model::{
-    Answer, Command, GroupId, Query, Reply, UnixMillis,
+    AccountId, Answer, Command, GroupId, Query, Reply, UnixMillis,
     account::{AccountRefusal, AccountReply},
     delivery::{DeliverReply, Delivered, QueueReply},
     directory::DirectoryReply,
     outbound::OutboundReply,
     record::RecordError,
-    request::{Execute, Proposal, Topic},
+    request::{Execute, Proposal, Recover, Topic},
 };
 
 pub use crate::keys::Space;
@@ -115,11 +116,15 @@ fn run_command(tx: &mut Tx<'_>, clock: UnixMillis, command: &Command) -> Result<
         Command::Deliver(deliver) if !in_directory => Reply::Deliver(fanin::deliver(tx, clock, deliver)?),
         Command::Queue(command) if !in_directory => Reply::Queue(queue::apply(tx, clock, command)?),
         Command::Outbound(command) if !in_directory => Reply::Outbound(queue::outbound::apply(tx, clock, command)?),
+        Command::Recover(command) if in_directory == matches!(command, Recover::Directory { .. }) => {
+            recover::apply(tx, clock, command)?
+        }
         Command::Directory(_)
         | Command::Account(..)
         | Command::Deliver(_)
         | Command::Queue(_)
-        | Command::Outbound(_) => Reply::WrongGroup,
+        | Command::Outbound(_)
+        | Command::Recover(_) => Reply::WrongGroup,
     })
 }
 
@@ -162,6 +167,19 @@ const fn changed_nothing(reply: &Reply) -> bool {
 /// [`EngineError`].
 pub fn clock(view: &dyn Read, space: Space) -> Result<Option<UnixMillis>, EngineError> {
     requests::clock(&ReadView::new(view, space))
+}
+
+/// The accounts of a shard from `first` on, ascending, at most `rows_max`.
+///
+/// # Errors
+/// [`EngineError`].
+pub fn accounts(
+    view: &dyn Read,
+    space: Space,
+    first: AccountId,
+    rows_max: usize,
+) -> Result<Vec<AccountId>, EngineError> {
+    account::ids(&ReadView::new(view, space), first, rows_max)
 }
 
 /// Answers a query from the state that `view` shows.

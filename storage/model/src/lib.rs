@@ -23,6 +23,7 @@ pub mod outbound;
 pub mod policy;
 pub mod recipient_address;
 pub mod record;
+pub mod report;
 pub mod request;
 pub mod sending;
 pub mod sts;

@@ -7,6 +7,7 @@ use crate::{
     account::{AccountAnswer, AccountCommand, AccountQuery, AccountRef, AccountReply},
     delivery::{Deliver, DeliverReply, QueueAnswer, QueueCommand, QueueQuery, QueueReply},
     directory::{DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryReply},
+    nodes::NodeName,
     outbound::{OutboundAnswer, OutboundCommand, OutboundQuery, OutboundReply},
 };
 
@@ -23,6 +24,33 @@ pub enum Command {
     Queue(QueueCommand),
     /// Of this group's outbound queue (shards only).
     Outbound(OutboundCommand),
+    /// The group was rebuilt from what one replica had. It stands only in logs that `securanet group recover` has written:
+    /// no request may carry it.
+    Recover(Recover),
+}
+
+/// What a group does that was rebuilt from what one replica had: changes that were acknowledged may be lost, and numbers that
+/// were given out with them must not be given out again for something else. So all counters jump.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Recover {
+    /// The directory: ids of domains, accounts and replicas jump, and these nodes are removed.
+    Directory {
+        /// The nodes that were given up.
+        lost: Vec<NodeName>,
+    },
+    /// A shard: the numbers of items, leases and deliveries in its queues jump.
+    Queues {
+        /// Groups 1 to this one are shards.
+        shards: u32,
+    },
+    /// Accounts of a shard: each mailbox gets a new UIDVALIDITY, and the numbers of mailboxes, emails and changes jump. UIDs
+    /// and the mod-sequences of messages stay.
+    Accounts {
+        /// From this one.
+        first: AccountId,
+        /// To this one.
+        last: AccountId,
+    },
 }
 
 /// What a change answers. Refusals are replies too: they were decided by apply, in order.
@@ -43,6 +71,11 @@ pub enum Reply {
     WrongGroup,
     /// To `Outbound`.
     Outbound(OutboundReply),
+    /// To `Recover`.
+    Recovered {
+        /// Mailboxes that have a new UIDVALIDITY.
+        mailboxes: u64,
+    },
 }
 
 /// One request: commands that one group commits together, in order, in one entry.

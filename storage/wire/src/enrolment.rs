@@ -1,9 +1,10 @@
-//! Coming into a cluster, and getting a new certificate in it: one question, one answer.
+//! Coming into a cluster, getting a new certificate in it, and how a store is: one question, one answer.
 
 use securanet_model::{
     NodeName, ReplicaId,
     nodes::{NODES_MAX, NodeFacts},
     record,
+    report::NodeReport,
 };
 
 use crate::{WireError, convert::decode};
@@ -14,6 +15,8 @@ pub use crate::securanet::cluster::v1 as proto;
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// Octets of a message of these services.
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// Octets of a store's report: of 1,024 groups with twenty members each.
+pub const REPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Octets of a refusal.
 const REASON_BYTES_MAX: usize = 1024;
 
@@ -155,6 +158,20 @@ pub fn renewed_from_wire(reply: proto::RenewReply) -> Result<Result<Certificate,
     }
 }
 
+/// How a store is, as it travels.
+#[must_use]
+pub fn report_to_wire(report: &NodeReport) -> proto::ReportReply {
+    proto::ReportReply { report: record::encode(report) }
+}
+
+/// How a store says that it is.
+///
+/// # Errors
+/// [`WireError`] names the field; a store of another release may say it in another form.
+pub fn report_from_wire(reply: &proto::ReportReply) -> Result<NodeReport, WireError> {
+    decode("report", &reply.report)
+}
+
 fn certificate_request(request: Vec<u8>) -> Result<Vec<u8>, WireError> {
     if request.is_empty() || request.len() > CERTIFICATE_BYTES_MAX {
         return Err(WireError::Field("certificate_request"));
@@ -178,6 +195,12 @@ fn reason(why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use prost::Message;
+    use securanet_model::{
+        GroupId, UnixMillis,
+        outbound::OutboundDepth,
+        report::{GroupReport, LogPosition, MemberReport},
+        request::Totals,
+    };
 
     use super::*;
     use crate::fuzz::fuzz_enrolment;
@@ -199,6 +222,36 @@ mod tests {
         Welcome { certificate, replica: Some(ReplicaId::new(2)), shards: 8, stores }
     }
 
+    fn report() -> NodeReport {
+        let member = MemberReport {
+            replica: ReplicaId::new(2),
+            node: "b".to_owned(),
+            voter: true,
+            lag: Some(3),
+            silent_millis: None,
+        };
+        let group = GroupReport {
+            group: GroupId::new(1),
+            replica: ReplicaId::new(1),
+            leads: true,
+            leader: Some(ReplicaId::new(1)),
+            term: 4,
+            members: vec![member],
+            hollow: true,
+            hollow_blobs: 5,
+            replayed: true,
+            stopped: Some("why".to_owned()),
+            last: Some(LogPosition { term: 4, index: 900 }),
+            applied: Some(899),
+            clock_ahead_millis: 0,
+            totals: Totals::default(),
+            pending: 1,
+            held: 2,
+            outbound: OutboundDepth { next_due: Some(UnixMillis::new(7)), ..OutboundDepth::default() },
+        };
+        NodeReport { version: "1.0.0".to_owned(), groups: vec![group], ..NodeReport::default() }
+    }
+
     fn seeds() -> Vec<Vec<u8>> {
         vec![
             join_to_wire(&ask()).encode_to_vec(),
@@ -207,6 +260,7 @@ mod tests {
             renew_to_wire(vec![4, 5]).encode_to_vec(),
             renewed_to_wire(&Ok(welcome().certificate)).encode_to_vec(),
             renewed_to_wire(&Err("no".to_owned())).encode_to_vec(),
+            report_to_wire(&report()).encode_to_vec(),
         ]
     }
 
@@ -216,6 +270,7 @@ mod tests {
         assert_eq!(joined_from_wire(joined_to_wire(&Ok(welcome()))), Ok(Ok(welcome())));
         let gateway = Ok(Welcome { replica: None, ..welcome() });
         assert_eq!(joined_from_wire(joined_to_wire(&gateway)), Ok(gateway));
+        assert_eq!(report_from_wire(&report_to_wire(&report())), Ok(report()));
         seeds().iter().for_each(|seed| fuzz_enrolment(seed));
     }
 

@@ -73,6 +73,11 @@ pub fn fuzz_enrolment(data: &[u8]) {
     {
         assert_eq!(enrolment::renewed_from_wire(enrolment::renewed_to_wire(&outcome)), Ok(outcome));
     }
+    if let Some(report) =
+        enrolment::proto::ReportReply::decode(data).ok().and_then(|m| enrolment::report_from_wire(&m).ok())
+    {
+        assert_eq!(enrolment::report_from_wire(&enrolment::report_to_wire(&report)), Ok(report));
+    }
 }
 
 /// Calls `fuzz` with each seed, some of its octets changed and cut short, in so many rounds that are the same each time.

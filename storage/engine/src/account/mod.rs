@@ -33,6 +33,7 @@ mod names;
 mod provision;
 mod query;
 mod records;
+mod recover;
 mod rename;
 mod repeats;
 mod sent;
@@ -49,6 +50,7 @@ use securanet_model::{
 };
 
 use self::change::{Change, Step, Stop};
+pub(crate) use self::recover::{ids, recover};
 use crate::{
     EngineError,
     tx::{ReadView, Tx},

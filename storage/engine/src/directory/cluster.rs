@@ -7,6 +7,7 @@ use super::{Failure, Outcome};
 use crate::{
     EngineError,
     keys::Table,
+    recover::{JUMP, JUMP_SMALL},
     tx::{ReadView, Tx},
 };
 
@@ -63,6 +64,15 @@ pub(super) fn next_account(tx: &mut Tx<'_>) -> Result<u64, Failure> {
     let key = tx.key(Table::DirectoryCounters);
     tx.put_record(key, &counters);
     Ok(id)
+}
+
+/// Ids jump: some that were given out may not be known here.
+pub(super) fn jump(tx: &mut Tx<'_>) -> Result<(), EngineError> {
+    let key = tx.key(Table::DirectoryCounters);
+    let Some(Counters { domain, account }) = tx.get_record(&key)? else { return Ok(()) };
+    let counters = Counters { domain: domain.saturating_add(JUMP_SMALL), account: account.saturating_add(JUMP) };
+    tx.put_record(key, &counters);
+    Ok(())
 }
 
 fn counters(tx: &Tx<'_>) -> Result<Counters, Failure> {

@@ -35,6 +35,7 @@ mod tls_reports;
 use securanet_model::{
     UnixMillis,
     directory::{DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirectoryRefusal, DirectoryReply},
+    nodes::NodeName,
     request::Topic,
 };
 
@@ -155,6 +156,15 @@ fn run(tx: &mut Tx<'_>, clock: UnixMillis, command: &DirectoryCommand) -> Outcom
         C::UpdateNode(facts) => nodes::update(tx, facts),
         C::SetNodeState { name, state } => nodes::set_state(tx, name, *state),
     }
+}
+
+/// The directory was rebuilt from what one replica had: its counters jump, and the nodes that were given up are out.
+pub(crate) fn recover(tx: &mut Tx<'_>, lost: &[NodeName]) -> Result<(), EngineError> {
+    cluster::jump(tx)?;
+    nodes::jump(tx)?;
+    lost.iter().try_for_each(|name| nodes::give_up(tx, name))?;
+    tx.touch(Topic::Directory);
+    Ok(())
 }
 
 /// Answers a query.

@@ -19,6 +19,7 @@ use super::{Failure, Outcome};
 use crate::{
     EngineError,
     keys::{Key, Table},
+    recover::JUMP_SMALL,
     tx::{ReadView, Tx},
 };
 
@@ -176,6 +177,23 @@ pub(super) fn set_state(tx: &mut Tx<'_>, name: &NodeName, state: NodeState) -> O
     node.state = state;
     store(tx, &node);
     Ok(DirectoryReply::Node(node))
+}
+
+/// Replica ids jump: some that were given out may not be known here.
+pub(super) fn jump(tx: &mut Tx<'_>) -> Result<(), EngineError> {
+    let key = tx.key(Table::NodeCounters);
+    if let Some(Counters { replica }) = tx.get_record(&key)? {
+        tx.put_record(key, &Counters { replica: replica.saturating_add(JUMP_SMALL.into()) });
+    }
+    Ok(())
+}
+
+/// Removes a node, whatever work it had; nothing where it is not known.
+pub(super) fn give_up(tx: &mut Tx<'_>, name: &NodeName) -> Result<(), EngineError> {
+    if let Some(node) = find(&tx.view(), name)? {
+        store(tx, &Node { state: NodeState::Removed, ..node });
+    }
+    Ok(())
 }
 
 /// Writes a node that comes in, a store with a new replica id.

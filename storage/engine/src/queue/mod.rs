@@ -39,6 +39,7 @@ mod enter;
 mod held;
 pub(crate) mod outbound;
 mod pending;
+mod recover;
 mod settle;
 
 use securanet_model::{
@@ -118,6 +119,8 @@ pub(crate) fn apply(tx: &mut Tx<'_>, clock: UnixMillis, command: &QueueCommand) 
         QueueCommand::Discard(held) => held::discard(tx, held),
     }
 }
+
+pub(crate) use self::recover::recover;
 
 /// Answers a query.
 pub(crate) fn answer(view: &ReadView<'_>, query: &QueueQuery) -> Result<QueueAnswer, EngineError> {

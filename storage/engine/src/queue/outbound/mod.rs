@@ -97,6 +97,7 @@ use securanet_model::{
 use self::rows::{Counters, Keys};
 use crate::{
     EngineError,
+    recover::JUMP,
     tx::{ReadView, Tx},
 };
 
@@ -126,6 +127,19 @@ pub(crate) fn apply(
         OutboundCommand::Operate { places, action } => operate::operate(tx, clock, places, action),
         OutboundCommand::Forget => forget::forget(tx, clock),
     }
+}
+
+/// The queue was rebuilt from what one replica had: workers may hold places and leases that it does not know of, and nothing
+/// else may get their numbers.
+pub(crate) fn recover(tx: &mut Tx<'_>, clock: UnixMillis) -> Result<(), EngineError> {
+    let mut change = change::Change::open(tx, clock)?;
+    let counters = &mut change.counters;
+    counters.next_item = counters.next_item.saturating_add(JUMP);
+    counters.next_epoch = counters.next_epoch.saturating_add(JUMP);
+    if counters.items == 0 {
+        counters.oldest = counters.next_item;
+    }
+    change.close()
 }
 
 /// Answers a query.

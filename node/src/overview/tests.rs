@@ -127,7 +127,7 @@ fn a_group_that_nobody_leads_is_told_with_what_is_known() {
     }
     let told = Overview::of(Some("a"), &reports, &nodes());
     assert_eq!(
-        told.problems[..3],
+        told.problems[..4],
         [
             "node b at site b does not answer",
             "node c at site c does not answer",

@@ -41,6 +41,7 @@ pub mod placement;
 mod read_index;
 pub mod retention;
 mod router;
+pub mod runtime;
 mod settings;
 pub mod state;
 mod status;

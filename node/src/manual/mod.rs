@@ -68,4 +68,6 @@ pub mod adr {
     pub mod adr_0023_how_a_node_comes_in {}
     #[doc = include_str!("adr/0024-how-new-an-answer-is.md")]
     pub mod adr_0024_how_new_an_answer_is {}
+    #[doc = include_str!("adr/0026-simulation.md")]
+    pub mod adr_0026_simulation {}
 }

@@ -27,7 +27,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Settings, router::Router, settings::Clock};
+use crate::{Settings, router::Router, runtime, settings::Clock};
 
 /// Looks at the queue at least this often, whoever forgot to wake us.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -214,7 +214,7 @@ impl Deliveries {
 
     fn request(&self, group: GroupId, command: Command) -> Execute {
         let deadline = (self.clock)().plus_millis(limits::REQUEST_DEADLINE_MILLIS_MAX);
-        let request = RequestId::new(uuid::Uuid::now_v7().into_bytes());
+        let request = RequestId::new(runtime::fresh_id());
         Execute { group, request, deadline, commands: vec![command] }
     }
 

@@ -26,8 +26,14 @@ use securanet_blob::{BlobError, BlobStore, Lease, intake::LEASE_MILLIS};
 use securanet_model::{BlobId, GroupId};
 use securanet_wire::replication::{BlobStep, blob_request_to_wire, blob_step_from_wire};
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
-    task::spawn_blocking,
+    sync::{
+        Semaphore,
+        mpsc::{
+            self,
+            error::{TryRecvError, TrySendError},
+        },
+        watch,
+    },
     time::timeout,
 };
 
@@ -35,6 +41,7 @@ use crate::{
     FatalHook,
     metric::Gated,
     network::{Network, PeerClass, checksum},
+    runtime::spawn_blocking,
     settings::Clock,
 };
 
@@ -280,7 +287,9 @@ impl Gate {
         let (content, receiver) = mpsc::channel(FRAMES_MAX);
         let (store, lease) = (self.blobs.clone(), self.lease());
         let mut reader = Frames { receiver, rest: Bytes::new(), checksum: checksum(blob), is_whole: false };
-        let put = spawn_blocking(move || store.put(blob, &mut reader, size_bytes, lease));
+        // Begun when as much is here as may wait, or all of it: what is small then keeps no thread waiting for a network.
+        let mut unbegun = Some(move || store.put(blob, &mut reader, size_bytes, lease));
+        let mut put = None;
         let (mut got_bytes, mut to_come) = (0, Part::of(&self.awaited.bytes, size_bytes));
         let sent = loop {
             let piece = match next().await {
@@ -298,13 +307,18 @@ impl Gate {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             };
+            let Err(TrySendError::Full(piece)) = content.try_send(piece) else { continue };
+            put = put.or_else(|| unbegun.take().map(spawn_blocking));
             // When the store has stopped reading, it says why.
             if content.send(piece).await.is_err() {
                 break Ok(());
             }
         };
         drop(content);
-        let put = put.await.map_err(failed)?;
+        let put = match put.or_else(|| unbegun.take().map(spawn_blocking)) {
+            Some(put) => put.await.map_err(failed)?,
+            None => return Err(out_of_turn()),
+        };
         sent?;
         put.map_err(|error| match error {
             BlobError::Content(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -339,7 +353,11 @@ struct Frames {
 impl Read for Frames {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() && !self.is_whole {
-            match self.receiver.blocking_recv() {
+            let next = match self.receiver.try_recv() {
+                Err(TryRecvError::Empty) => self.receiver.blocking_recv(),
+                next => next.ok(),
+            };
+            match next {
                 Some(Piece::Bytes(bytes)) => {
                     self.checksum.update(&bytes);
                     self.rest = bytes;

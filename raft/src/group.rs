@@ -26,6 +26,7 @@ use crate::{
     network::{Arrivals, GroupNetwork, Network},
     read_index::Questions,
     retention::LogSituation,
+    runtime,
     settings::Clock,
     state::{Replica, StateMachine},
     status::GroupStatus,
@@ -246,7 +247,7 @@ impl Group {
         self.catch_up(freshness).await?;
         if reads_much(&query) {
             let replica = self.replica.clone();
-            let answered = tokio::task::spawn_blocking(move || answer(&replica, &query)).await;
+            let answered = runtime::spawn_blocking(move || answer(&replica, &query)).await;
             return answered.map_err(|error| StoreError::Internal(error.to_string()))?;
         }
         answer(&self.replica, &query)

@@ -29,6 +29,7 @@ use crate::{
     metric::Gauges,
     network::{Network, Pace, ReplicationService},
     router::Router,
+    runtime,
     state::{Effects, Replica, flush::Flusher},
     watches::Watches,
 };
@@ -343,7 +344,7 @@ impl Groups {
             tasks.shutdown().await;
         }
         let log = inner.clone();
-        let closed = tokio::task::spawn_blocking(move || log.log.close()).await;
+        let closed = runtime::spawn_blocking(move || log.log.close()).await;
         closed.map_err(|error| RaftError::Settings(format!("closing the log was cancelled: {error}")))?;
         flushed
     }
@@ -365,7 +366,7 @@ impl Inner {
     async fn keep_house_once(self: &Arc<Self>) {
         // Purges of the round before.
         let inner = self.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || inner.log.drop_dead()).await {
+        if let Ok(Err(error)) = runtime::spawn_blocking(move || inner.log.drop_dead()).await {
             tracing::error!(%error, "the log cannot be flushed");
         }
         match self.flusher.flush_if_due(self.settings.flush, Instant::now()).await {

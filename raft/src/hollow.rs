@@ -10,9 +10,9 @@
 use std::{sync::Arc, time::Duration};
 
 use securanet_model::{Answer, BlobId, Query};
-use tokio::{sync::watch, task::spawn_blocking, time::sleep};
+use tokio::{sync::watch, time::sleep};
 
-use crate::{gate::Urgency, group::Group};
+use crate::{gate::Urgency, group::Group, runtime::spawn_blocking};
 
 /// Blobs that are looked at together.
 const PAGE_ROWS: u32 = 500;

@@ -42,6 +42,7 @@ mod read_index;
 pub mod recover;
 pub mod retention;
 mod router;
+pub mod runtime;
 mod settings;
 pub mod state;
 mod status;

@@ -13,6 +13,7 @@ use crate::{
     gate::{Gate, NotHad, Urgency},
     group::Group,
     network::Network,
+    runtime,
     settings::Clock,
     types::messages_of,
 };
@@ -91,7 +92,7 @@ impl Router {
         }
         let (blobs, now) = (self.blobs.clone(), (self.clock)());
         // It may write, and then wait for a disk.
-        let held = tokio::task::spawn_blocking(move || hold_all(&blobs, &named, now)).await;
+        let held = runtime::spawn_blocking(move || hold_all(&blobs, &named, now)).await;
         held.map_err(|error| StoreError::Internal(format!("holding blobs was cancelled: {error}")))?
     }
 

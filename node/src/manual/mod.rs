@@ -70,4 +70,6 @@ pub mod adr {
     pub mod adr_0024_how_new_an_answer_is {}
     #[doc = include_str!("adr/0025-recovery-from-one-replica.md")]
     pub mod adr_0025_recovery_from_one_replica {}
+    #[doc = include_str!("adr/0026-simulation.md")]
+    pub mod adr_0026_simulation {}
 }

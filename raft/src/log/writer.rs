@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use securanet_kv::{Durability, KeyValue, KvError, WriteBatch};
 use tokio::sync::oneshot;
 
-use crate::{FatalHook, log::tail::Tail, metric::Syncs, types::TypeConfig};
+use crate::{FatalHook, log::tail::Tail, metric::Syncs, runtime, types::TypeConfig};
 
 /// One round writes at most this much (or one job, if it is larger): what comes first shall not wait for
 /// megabytes that came later.
@@ -47,27 +47,35 @@ pub(super) enum Then {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    /// None in a simulation, and when it has ended.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     waiting: Condvar,
+    disk: Mutex<Disk>,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
     closed: bool,
+    /// In a simulation: whether a task is at it.
+    is_served: bool,
 }
 
 impl Writer {
     pub(super) fn spawn(kv: Arc<dyn KeyValue>, fatal: FatalHook) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let disk = Mutex::new(Disk { kv, fatal, syncs: Syncs::new(), failed: None });
+        let shared = Arc::new(Shared { queue: Mutex::default(), waiting: Condvar::new(), disk });
         let theirs = shared.clone();
-        let thread = thread::Builder::new().name("log-sync".to_owned()).spawn(move || run(&theirs, &*kv, &fatal))?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        let thread = if runtime::is_simulated() {
+            None
+        } else {
+            Some(thread::Builder::new().name("log-sync".to_owned()).spawn(move || run(&theirs))?)
+        };
+        Ok(Self { shared, thread: Mutex::new(thread) })
     }
 
     /// Queues a job; jobs are done in the order of the calls.
@@ -78,6 +86,12 @@ impl Writer {
             return complete(job.then, Err("the log is closed"));
         }
         queue.jobs.push_back(job);
+        if runtime::is_simulated() {
+            if !std::mem::replace(&mut queue.is_served, true) {
+                tokio::spawn(run_simulated(self.shared.clone()));
+            }
+            return;
+        }
         self.shared.waiting.notify_one();
     }
 
@@ -85,6 +99,9 @@ impl Writer {
     pub(super) fn close(&self) {
         self.shared.queue.lock().closed = true;
         self.shared.waiting.notify_one();
+        if runtime::is_simulated() {
+            return run(&self.shared);
+        }
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {
@@ -99,34 +116,85 @@ impl Drop for Writer {
     }
 }
 
-fn run(shared: &Shared, kv: &dyn KeyValue, fatal: &FatalHook) {
-    let syncs = Syncs::new();
-    let mut failed: Option<KvError> = None;
-    while let Some((batch, durability, then)) = next_round(shared) {
-        let outcome = match &failed {
+fn run(shared: &Shared) {
+    while let Some(round) = next_round(shared) {
+        shared.disk.lock().write(round);
+    }
+    shared.disk.lock().end();
+}
+
+/// A thread's work in a simulation: as long as something waits, and each sync takes its time. What a round has written
+/// when the power goes may be there afterwards, or not.
+async fn run_simulated(shared: Arc<Shared>) {
+    loop {
+        let round = {
+            let mut queue = shared.queue.lock();
+            queue.is_served = !queue.jobs.is_empty();
+            if !queue.is_served {
+                return;
+            }
+            take_round(&mut queue)
+        };
+        let begun = shared.disk.lock().write_unsynced(round);
+        runtime::simulated_disk().await;
+        shared.disk.lock().write(begun);
+    }
+}
+
+/// What is written and synced together.
+struct Round {
+    batch: WriteBatch,
+    durability: Durability,
+    then: Vec<Then>,
+}
+
+/// Where the rounds go.
+struct Disk {
+    kv: Arc<dyn KeyValue>,
+    fatal: FatalHook,
+    syncs: Syncs,
+    failed: Option<KvError>,
+}
+
+impl Disk {
+    /// Writes a round, syncs it, and tells whoever waits.
+    fn write(&mut self, Round { batch, durability, then }: Round) {
+        let outcome = match &self.failed {
             Some(error) => Err(error.clone()),
-            None => write(kv, batch, durability),
+            None => write(&*self.kv, batch, durability),
         };
         if let Ok(Some(took)) = outcome {
-            syncs.synced(then.len(), took);
+            self.syncs.synced(then.len(), took);
         }
-        if let (Err(error), None) = (&outcome, &failed) {
-            fatal(error);
-            failed = Some(error.clone());
+        if let (Err(error), None) = (&outcome, &self.failed) {
+            (self.fatal)(error);
+            self.failed = Some(error.clone());
         }
         let outcome = outcome.map_err(|error| error.to_string());
         then.into_iter().for_each(|then| complete(then, outcome.as_ref().map(drop).map_err(String::as_str)));
     }
-    // What may become durable eventually does so now: nothing comes behind it any more.
-    if failed.is_none()
-        && let Err(error) = kv.sync()
-    {
-        fatal(&error);
+
+    /// Writes a round without syncing it; what is left of it is the sync.
+    fn write_unsynced(&mut self, round: Round) -> Round {
+        if let (None, Err(error)) = (&self.failed, self.kv.write(round.batch, Durability::Buffered)) {
+            (self.fatal)(&error);
+            self.failed = Some(error);
+        }
+        Round { batch: WriteBatch::new(), ..round }
+    }
+
+    /// What may become durable eventually does so now: nothing comes behind it any more.
+    fn end(&mut self) {
+        if self.failed.is_none()
+            && let Err(error) = self.kv.sync()
+        {
+            (self.fatal)(&error);
+        }
     }
 }
 
 /// Waits for jobs and takes a round of them; none when the log is closed and nothing is left.
-fn next_round(shared: &Shared) -> Option<(WriteBatch, Durability, Vec<Then>)> {
+fn next_round(shared: &Shared) -> Option<Round> {
     let mut queue = shared.queue.lock();
     while queue.jobs.is_empty() {
         if queue.closed {
@@ -134,10 +202,14 @@ fn next_round(shared: &Shared) -> Option<(WriteBatch, Durability, Vec<Then>)> {
         }
         shared.waiting.wait(&mut queue);
     }
-    let (mut batch, mut bytes, mut thens) = (WriteBatch::new(), 0, Vec::new());
+    Some(take_round(&mut queue))
+}
+
+fn take_round(queue: &mut Queue) -> Round {
+    let (mut batch, mut bytes, mut then) = (WriteBatch::new(), 0, Vec::new());
     let mut durability = Durability::Buffered;
     while let Some(job) = queue.jobs.pop_front() {
-        if !thens.is_empty() && bytes + job.bytes > ROUND_BYTES_MAX {
+        if !then.is_empty() && bytes + job.bytes > ROUND_BYTES_MAX {
             queue.jobs.push_front(job);
             break;
         }
@@ -146,9 +218,9 @@ fn next_round(shared: &Shared) -> Option<(WriteBatch, Durability, Vec<Then>)> {
         }
         bytes += job.bytes;
         batch.extend(job.batch);
-        thens.push(job.then);
+        then.push(job.then);
     }
-    Some((batch, durability, thens))
+    Round { batch, durability, then }
 }
 
 fn write(kv: &dyn KeyValue, batch: WriteBatch, durability: Durability) -> Result<Option<Duration>, KvError> {

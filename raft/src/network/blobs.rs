@@ -11,7 +11,10 @@ use securanet_wire::replication::{
     BLOB_FRAME_BYTES_MAX,
     proto::{self, blob_frame::Frame},
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    mpsc::{self, error::TrySendError},
+};
 use tonic::Status;
 
 /// Blobs that are given at the same time.
@@ -27,7 +30,10 @@ pub(super) fn give(
     _permit: OwnedSemaphorePermit,
 ) {
     // When nobody takes it any more, nothing is left to do.
-    let send = |frame| frames.blocking_send(Ok(proto::BlobFrame { frame: Some(frame) })).is_ok();
+    let send = |frame| match frames.try_send(Ok(proto::BlobFrame { frame: Some(frame) })) {
+        Err(TrySendError::Full(frame)) => frames.blocking_send(frame).is_ok(),
+        sent => sent.is_ok(),
+    };
     let failed = |error: &BlobError| {
         tracing::error!(%blob, %error, "a blob that another node asks for cannot be read here");
         send(Frame::Damaged(error.to_string()));

@@ -41,28 +41,50 @@ pub(super) struct Way {
 }
 
 /// Sends what `input` gives; the answers, in order.
+///
+/// A session is opened with the first request, not before: behind a failure openraft pauses before it gives one, and a
+/// session that ended in that pause would end the pause.
 pub(super) fn pipeline<S>(link: &Arc<Link>, way: Way, input: S) -> impl Stream<Item = Answer> + Send + use<S>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
-    let pipeline = link.session().map(|session| Pipeline {
-        session,
-        way,
-        input: Some(input),
-        under_way: VecDeque::new(),
-        bytes_under_way: 0,
-        give_up_at: Instant::now() + PATIENCE,
-    });
-    stream::unfold(Some(pipeline), |pipeline| async move {
-        match pipeline? {
+    stream::unfold(State::New(link.clone(), input), move |state| async move {
+        let begun = match state {
+            State::New(link, input) => begin(&link, way, input).await?,
+            State::Begun(pipeline) => Ok(pipeline),
+            State::Ended => return None,
+        };
+        match begun {
             Ok(mut pipeline) => {
                 let answer = pipeline.next().await?;
                 let goes_on = matches!(answer, Ok(Ok(_)));
-                Some((answer, goes_on.then_some(Ok(pipeline))))
+                Some((answer, if goes_on { State::Begun(pipeline) } else { State::Ended }))
             }
-            Err(why) => Some((Err(Unreachable::from_string(why).into()), None)),
+            Err(error) => Some((Err(error), State::Ended)),
         }
     })
+}
+
+enum State<S> {
+    New(Arc<Link>, S),
+    Begun(Pipeline<S>),
+    Ended,
+}
+
+/// Waits for the first request and sends it; none when no request came.
+async fn begin<S>(link: &Arc<Link>, way: Way, mut input: S) -> Option<Result<Pipeline<S>, RPCError<TypeConfig>>>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin,
+{
+    let first = input.next().await?;
+    let session = match link.session() {
+        Ok(session) => session,
+        Err(why) => return Some(Err(Unreachable::from_string(why).into())),
+    };
+    let give_up_at = Instant::now() + PATIENCE;
+    let mut pipeline =
+        Pipeline { session, way, input: Some(input), under_way: VecDeque::new(), bytes_under_way: 0, give_up_at };
+    Some(pipeline.send(&first).await.map(|()| pipeline))
 }
 
 struct Pipeline<S> {
@@ -162,5 +184,32 @@ where
     fn silence(&self) -> RPCError<TypeConfig> {
         let Way { own: id, target, .. } = self.way;
         Timeout { action: RPCTypes::AppendEntries, id, target, timeout: PATIENCE }.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::{
+        network::{Network, NoPeers, Pace, PeerClass},
+        types::Vote,
+    };
+
+    /// Found by the simulation: each failure was answered before openraft had begun to pause, and a leader whose follower
+    /// refused connections did nothing else any more.
+    #[tokio::test]
+    async fn a_node_that_cannot_be_reached_is_not_called_so_again_before_openraft_asks_again() {
+        let network = Network::new("here", Arc::new(NoPeers), Pace::new(1));
+        let link = network.link("there", PeerClass::Appends);
+        let way = Way { group: GroupId::new(1), own: 1, target: 2 };
+        let mut pausing = Box::pin(pipeline(&link, way, stream::pending()));
+        assert!(pausing.next().now_or_never().is_none(), "answered what nobody asked");
+        let request =
+            AppendEntriesRequest { vote: Vote::new(1, 1), prev_log_id: None, entries: Vec::new(), leader_commit: None };
+        let mut asked = Box::pin(pipeline(&link, way, stream::iter([request])));
+        assert!(matches!(asked.next().await, Some(Err(RPCError::Unreachable(_)))));
+        assert!(asked.next().await.is_none());
     }
 }

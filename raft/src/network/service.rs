@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{blobs, convert, not_for, receive, snapshot_in};
-use crate::{group::Group, router::Router};
+use crate::{group::Group, router::Router, runtime};
 
 /// Answers that wait for a connection; whoever makes more of them waits.
 const REPLIES_MAX: usize = 1024;
@@ -179,7 +179,7 @@ impl Replication for ReplicationService {
         let permit = permit.map_err(|error| Status::unavailable(error.to_string()))?;
         let store = self.router.blobs().clone();
         let (frames, waiting) = mpsc::channel(blobs::FRAMES_MAX);
-        tokio::task::spawn_blocking(move || blobs::give(&store, blob, &frames, permit));
+        runtime::spawn_blocking(move || blobs::give(&store, blob, &frames, permit));
         Ok(Response::new(Box::pin(ReceiverStream::new(waiting))))
     }
 }

@@ -10,11 +10,12 @@ use openraft::{errors::StreamingError, raft::SnapshotResponse};
 use securanet_wire::replication::{
     SnapshotBegin, SnapshotPosition, SnapshotTaken, begin_to_wire, proto, taken_from_wire,
 };
-use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{PeerClass, convert, peer::Peer};
 use crate::{
+    runtime::spawn_blocking,
     state::TakenSnapshot,
     types::{TypeConfig, Vote},
 };

@@ -18,13 +18,13 @@ use securanet_wire::replication::{
 };
 use tokio::{
     sync::{Mutex, mpsc},
-    task::spawn_blocking,
     time::timeout,
 };
 
 use super::{convert, not_for};
 use crate::{
     group::Group,
+    runtime::spawn_blocking,
     state::{SnapshotData, Staging},
 };
 

@@ -15,7 +15,7 @@ use std::{
 use securanet_kv::KeyValue;
 use tokio::sync::Mutex;
 
-use crate::{FatalHook, RaftError, metric, state::Replica};
+use crate::{FatalHook, RaftError, metric, runtime, state::Replica};
 
 /// When a flush is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,7 +75,7 @@ impl Flusher {
         let positions: Vec<_> = self.replicas.iter().map(|replica| (replica, replica.position())).collect();
         let kv = self.kv.clone();
         let started = Instant::now();
-        let flushed = tokio::task::spawn_blocking(move || kv.flush()).await;
+        let flushed = runtime::spawn_blocking(move || kv.flush()).await;
         let flushed = flushed.map_err(|error| RaftError::Settings(format!("flushing was cancelled: {error}")))?;
         flushed.inspect_err(|error| (self.fatal)(error))?;
         metric::state_flushed(started.elapsed());

@@ -28,6 +28,7 @@ use securanet_model::{
 use crate::{
     RaftError,
     format::{self, LogIdRow, MembershipRow},
+    runtime,
     state::{Position, Replica, SnapshotData, TakenSnapshot},
     types::{Entry, LogId, Membership, Proposed, Replies, SnapshotMeta, TypeConfig},
 };
@@ -207,5 +208,5 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
 /// Runs what waits for the disk on a thread that may.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RaftError> + Send + 'static) -> io::Result<T> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??)
+    Ok(runtime::spawn_blocking(work).await.map_err(io::Error::other)??)
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     RaftError, format,
     format::{LogIdRow, MembershipRow},
+    runtime,
     state::{Replica, Staged, Staging},
     types::{LogId, Membership, SnapshotMeta},
 };
@@ -76,7 +77,7 @@ pub(crate) struct TakenSnapshot {
 impl TakenSnapshot {
     pub(super) fn new(view: Box<dyn Read>, space: Space, applied: LogId, last_membership: Membership) -> Self {
         let meta = SnapshotMeta { last_log_id: Some(applied), last_membership };
-        Self { view: view.into(), space, applied, meta, id: uuid::Uuid::now_v7().into_bytes() }
+        Self { view: view.into(), space, applied, meta, id: runtime::fresh_id() }
     }
 
     /// Names it: a stream of another one must not go on where this one was cut off.

@@ -171,6 +171,14 @@ impl Disks {
         Self::over(left, flush_one_in, seed)
     }
 
+    /// What a power cut at this instant leaves, when the log's disk has by itself written the first `kept` of what was
+    /// not durable; and how many of the log's writes are lost.
+    pub(crate) fn crashed_keeping(&self, kept: usize) -> (Self, usize) {
+        let lost = self.log.store.writes_pending().saturating_sub(kept);
+        self.log.store.crash_keeping(kept);
+        (self.crashed(0, 1), lost)
+    }
+
     /// What a power cut at this instant would leave; it does not happen.
     pub(crate) fn peek(&self) -> Self {
         let _instant = self.instant.write().unwrap();

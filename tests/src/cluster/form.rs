@@ -23,12 +23,12 @@ const VOTES_PATIENCE: Duration = Duration::from_secs(180);
 pub(super) fn form(sites: &Sites, places: &[Place], accounts: &[String]) -> anyhow::Result<()> {
     let first = sites.node(&places.first().context("a cluster has nodes")?.node)?;
     ensure!(first.role.is_store(), "the first node is a store");
-    for node in sites.nodes() {
+    for node in sites.all_nodes() {
         node.write_config(&sites.node_file(node, &section(sites, node)))?;
     }
     first.cli(&["found"], "")?;
     first.start()?;
-    for place in &places[1..] {
+    for place in places[1..].iter().filter(|place| !place.is_spare) {
         let node = sites.node(&place.node)?;
         let token = first.cli(&["node", "token"], "")?;
         node.cli(&["join", "--token", token.trim()], "")?;
@@ -64,18 +64,19 @@ fn await_votes(sites: &Sites) -> anyhow::Result<()> {
 }
 
 /// A node's part of the cluster: other nodes are where its links begin.
-fn section(sites: &Sites, node: &Node) -> String {
+pub(super) fn section(sites: &Sites, node: &Node) -> String {
     let name = &node.name;
     let ways: Vec<(&str, String)> = sites
-        .stores()
-        .filter(|store| store.name != *name)
+        .all_nodes()
+        .filter(|store| store.role.is_store() && store.name != *name)
         .filter_map(|store| Some((store.name.as_str(), sites.way(name, &store.name)?.to_string())))
         .collect();
     let reach: Vec<String> = ways.iter().map(|(store, way)| format!("{store} = \"{way}\"")).collect();
     let place = match sites.port(name) {
         Some(port) => format!("address = \"127.0.0.1:{port}\""),
         None => {
-            let stores: Vec<String> = ways.iter().map(|(_, way)| format!("\"{way}\"")).collect();
+            let members = ways.iter().filter(|(store, _)| sites.node(store).is_ok_and(Node::is_member));
+            let stores: Vec<String> = members.map(|(_, way)| format!("\"{way}\"")).collect();
             format!("directory = \"cluster\"\nstores = [{}]", stores.join(", "))
         }
     };

@@ -7,9 +7,13 @@
 //! - [`nemesis`]: faults; each proves that it took effect.
 //! - [`check`]: what must be true afterwards.
 
+pub mod branches;
+pub mod chains;
 pub mod check;
 pub mod console;
 pub mod form;
+pub mod history;
+pub mod http;
 pub mod ledger;
 pub mod load;
 pub mod mailbox;
@@ -17,5 +21,6 @@ pub mod nemesis;
 pub mod node;
 pub mod person;
 pub mod ports;
+pub mod replicas;
 pub mod resync;
 pub mod sites;

@@ -200,12 +200,12 @@ mod tests {
     use super::*;
 
     /// Begins a history; times are milliseconds after this.
-    struct Told3 {
+    struct Script {
         zero: Instant,
         history: History,
     }
 
-    impl Told3 {
+    impl Script {
         fn new() -> Self {
             Self { zero: Instant::now(), history: History::default() }
         }
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_is_linearizable_is_taken() {
-        let history = Told3::new()
+        let history = Script::new()
             .write(1, ROOT, (0, 10), Told::Done)
             .write(2, 1, (5, 20), Told::Done)
             .write(3, 1, (6, 19), Told::Refused)
@@ -260,32 +260,32 @@ mod tests {
 
     #[test]
     fn a_stale_read_is_found() {
-        let two = || Told3::new().write(1, ROOT, (0, 10), Told::Done).write(2, 1, (11, 20), Told::Done);
+        let two = || Script::new().write(1, ROOT, (0, 10), Told::Done).write(2, 1, (11, 20), Told::Done);
         two().read(1, (21, 22)).check(2, "stale read");
         two().read(1, (20, 22)).check(2, "");
         // After another read, although the write has not ended.
-        let slow = || Told3::new().write(1, ROOT, (0, 100), Told::Done).read(1, (10, 20));
+        let slow = || Script::new().write(1, ROOT, (0, 100), Told::Done).read(1, (10, 20));
         slow().read(ROOT, (21, 30)).check(1, "stale read");
         slow().read(ROOT, (15, 30)).check(1, "");
         // Nobody was told of the write, and somebody has seen it.
-        let unknown = Told3::new().write(1, ROOT, (0, 0), Told::Nothing).read(1, (10, 20)).read(ROOT, (21, 30));
+        let unknown = Script::new().write(1, ROOT, (0, 0), Told::Nothing).read(1, (10, 20)).read(ROOT, (21, 30));
         unknown.check(1, "stale read");
     }
 
     #[test]
     fn a_lost_write_is_found() {
-        let two = || Told3::new().write(1, ROOT, (0, 10), Told::Done).write(2, 1, (11, 20), Told::Done);
+        let two = || Script::new().write(1, ROOT, (0, 10), Told::Done).write(2, 1, (11, 20), Told::Done);
         two().check(1, "lost write: 2");
         two().check(ROOT, "lost write: 1");
         two().write(3, 2, (30, 0), Told::Nothing).check(2, "");
         two().write(3, 2, (30, 0), Told::Refused).check(3, "refused write: 3");
-        Told3::new().write(1, ROOT, (0, 0), Told::Nothing).read(1, (5, 6)).check(ROOT, "not in the chain");
+        Script::new().write(1, ROOT, (0, 0), Told::Nothing).read(1, (5, 6)).check(ROOT, "not in the chain");
         two().check(7, "nobody wrote it");
     }
 
     #[test]
     fn a_split_chain_is_found() {
-        let split = Told3::new().write(1, ROOT, (0, 10), Told::Done).write(2, 1, (11, 20), Told::Done).write(
+        let split = Script::new().write(1, ROOT, (0, 10), Told::Done).write(2, 1, (11, 20), Told::Done).write(
             3,
             1,
             (11, 20),
@@ -297,17 +297,17 @@ mod tests {
 
     #[test]
     fn time_goes_forward() {
-        let late = Told3::new().write(1, ROOT, (10, 20), Told::Done).read(1, (0, 5));
+        let late = Script::new().write(1, ROOT, (10, 20), Told::Done).read(1, (0, 5));
         late.check(1, "before it was written");
         // 2 began when 3, which comes after it, had ended.
-        let past = Told3::new().write(1, ROOT, (0, 1), Told::Done).write(2, 1, (30, 0), Told::Nothing).write(
+        let past = Script::new().write(1, ROOT, (0, 1), Told::Done).write(2, 1, (30, 0), Told::Nothing).write(
             3,
             2,
             (10, 20),
             Told::Done,
         );
         past.check(3, "write into the past: version 2");
-        let ring = Told3::new().write(1, 2, (0, 1), Told::Done).write(2, 1, (0, 1), Told::Done);
+        let ring = Script::new().write(1, 2, (0, 1), Told::Done).write(2, 1, (0, 1), Told::Done);
         ring.check(2, "its own predecessor");
     }
 

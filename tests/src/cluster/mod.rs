@@ -4,8 +4,10 @@
 //! - [`sites`]: nodes, their files and the links between them; [`node`] is one process.
 //! - [`console`]: the same from a command line (`src/bin/sites.rs`).
 //! - [`load`]: senders, submitters and people at IMAP; [`ledger`] and [`mailbox`] keep what they were told.
+//! - [`chains`]: values that are read and written everywhere; [`history`] says whether that was linearizable.
 //! - [`nemesis`]: faults; each proves that it took effect.
-//! - [`check`]: what must be true afterwards.
+//! - [`check`]: what must be true afterwards; [`replicas`] compares what the stores have on their disks.
+//! - [`branches`]: what seldom happens, counted.
 
 pub mod branches;
 pub mod chains;
@@ -24,3 +26,4 @@ pub mod ports;
 pub mod replicas;
 pub mod resync;
 pub mod sites;
+pub mod small_disk;

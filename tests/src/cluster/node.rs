@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 
-use super::http::Api;
+use super::{http::Api, small_disk::SmallDisk};
 use crate::server::{binary, make_certificate, run};
 
 /// Starting takes longest when a machine with two cores compiles beside the tests.
@@ -127,7 +127,7 @@ impl Node {
 
     /// The size of its disk, when its data directory is one.
     pub fn disk(&self) -> Option<u64> {
-        self.disk.lock().unwrap().as_ref().map(|disk| disk.bytes)
+        self.disk.lock().unwrap().as_ref().map(SmallDisk::bytes)
     }
 
     /// Whether its machine is in trouble: its disk is full, or its clock is wrong.
@@ -414,28 +414,6 @@ impl Drop for Node {
         }
         // Before the folder in which it is.
         *self.disk.lock().unwrap() = None;
-    }
-}
-
-/// A disk in memory that is soon full.
-struct SmallDisk {
-    at: PathBuf,
-    bytes: u64,
-}
-
-impl SmallDisk {
-    fn mount(at: PathBuf, bytes: u64) -> anyhow::Result<Self> {
-        fs::create_dir_all(&at)?;
-        let options = format!("size={bytes},mode=0700");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "small"]).arg(&at).status()?;
-        ensure!(status.success(), "a small disk cannot be mounted: {status}");
-        Ok(Self { at, bytes })
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(&self.at).status().ok();
     }
 }
 

@@ -21,10 +21,16 @@ const AGAIN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Nemesis<'_> {
-    /// A store gives its work away.
+    /// A store gives its work away: this one, or one that leads a group if it leads none.
     pub(super) fn drain(&self, name: &str) -> anyhow::Result<Fault> {
-        let node = self.sites.node(name)?;
-        let before = led_by(node)?.len();
+        let mut node = self.sites.node(name)?;
+        let mut before = led_by(node)?.len();
+        for other in self.sites.stores() {
+            if before == 0 {
+                (node, before) = (other, led_by(other)?.len());
+            }
+        }
+        let name = node.name.as_str();
         persist(|| node.cli(&["node", "drain", name], ""))?;
         let start = Instant::now();
         while !led_by(node)?.is_empty() {
@@ -33,6 +39,22 @@ impl Nemesis<'_> {
         }
         self.say(format_args!("drain {name}: of {before} groups it leads none after {:.2?}", start.elapsed()));
         Ok(Fault::Drained(name.to_owned()))
+    }
+
+    /// It does its work again. Until it has its votes back, whoever else is lost takes the majority along: that is waited for.
+    pub(super) fn resume_work(&self, name: &str) -> anyhow::Result<()> {
+        let (node, start) = (self.sites.node(name)?, Instant::now());
+        persist(|| node.cli(&["node", "resume", name], ""))?;
+        if self.all_vote() {
+            await_members(node, name, |(voting, _, all)| voting == all)?;
+        }
+        self.say(format_args!("{name} works again after {:.2?}", start.elapsed()));
+        Ok(())
+    }
+
+    /// With an odd number of stores all of them vote; a further one may have to wait for its turn.
+    fn all_vote(&self) -> bool {
+        [3, 5].contains(&self.sites.stores().count())
     }
 
     /// Another voter leads a group in which this store votes.
@@ -113,8 +135,7 @@ impl Nemesis<'_> {
         let token = persist(|| by.cli(words, ""))?;
         persist(|| node.cli(&["join", "--token", token.trim()], ""))?;
         node.start()?;
-        // With an odd number of stores all of them vote; a further one may have to wait for its turn.
-        let votes = node.is_member() && [3, 5].contains(&self.sites.stores().count());
+        let votes = node.is_member() && self.all_vote();
         loop {
             let (voting, learning, all) = members(by, name)?;
             if voting + learning == all && (!votes || voting == all) {
@@ -166,10 +187,7 @@ fn await_members(by: &Node, name: &str, is_it: impl Fn((usize, usize, usize)) ->
         if is_it(now) {
             return Ok(());
         }
-        ensure!(
-            start.elapsed() < MOVE,
-            "{name} is to be taken out, and has votes, replicas without, of groups {now:?}"
-        );
+        ensure!(start.elapsed() < MOVE, "after {MOVE:?} {name} has votes, replicas without, of groups: {now:?}");
         sleep(PAUSE);
     }
 }

@@ -329,10 +329,7 @@ impl<'s> Nemesis<'s> {
                 wires.iter().for_each(|wire| wire.set_stalled(false));
                 self.say("unstall");
             }
-            Fault::Drained(name) => {
-                self.sites.node(&name)?.cli(&["node", "resume", &name], "")?;
-                self.say(format_args!("{name} works again"));
-            }
+            Fault::Drained(name) => self.resume_work(&name)?,
             Fault::Joined(name) => self.take_out(&name)?,
             Fault::Full(name) => self.make_room(&name)?,
             Fault::Skewed(name) => self.set_right(&name)?,

@@ -204,6 +204,16 @@ pub(crate) enum Command {
     },
     /// Verify every stored part and every reference, and report. Changes nothing.
     Scrub(Target),
+    /// Show what the replicas of this store hold, as digests to compare with those of other stores. The node must not run;
+    /// changes nothing.
+    Digest {
+        /// As JSON, with a digest for each table.
+        #[arg(long)]
+        json: bool,
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+    },
     /// Import a Maildir (with its subfolders) or an mbox file into an account. May be repeated after a break.
     Import(Import),
     /// Export an account into a Maildir.
@@ -238,6 +248,13 @@ pub(crate) enum Node {
     Resume {
         /// Which.
         name: String,
+    },
+    /// Let a node lead a group. Ask the node that leads it; after half a minute leadership goes back to its home site.
+    Lead {
+        /// Who is to lead.
+        name: String,
+        /// Which group, by its number.
+        group: u32,
     },
     /// Take a node out of the cluster: it is let in no more. Drain a store before, if it lives.
     Remove {

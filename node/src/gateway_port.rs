@@ -9,7 +9,7 @@ use securanet_gateway::{
     connection::Shutdown,
     link::ClusterId,
     model::{
-        ReplicaId,
+        GroupId, ReplicaId, StoreError,
         directory::{DirectoryAnswer, DirectoryQuery},
         nodes,
     },
@@ -105,6 +105,11 @@ impl Node for GatewayPort {
 
     fn votes_of(&self, _replica: ReplicaId) -> Vec<u32> {
         Vec::new()
+    }
+
+    fn hand_over(&self, _group: GroupId, _to: ReplicaId) -> BoxFuture<'_, Result<(), StoreError>> {
+        let refused = "a gateway alone leads no group: ask the store that does";
+        Box::pin(async { Err(StoreError::Unavailable(refused.to_owned())) })
     }
 
     fn routes(&self) -> Option<Vec<String>> {

@@ -11,6 +11,7 @@ mod config;
 mod content;
 mod delivery;
 mod demo;
+mod digest;
 mod disk;
 mod dkim;
 mod forward;
@@ -144,6 +145,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         }
         Command::Status { json, target } => commands::status(&AdminApi::of_node(&target.config)?, json).await,
         Command::Scrub(target) => commands::scrub(&AdminApi::of_node(&target.config)?).await,
+        Command::Digest { json, target } => digest::digest(&target.config, json),
         Command::Import(import) => transfer::import(import).await,
         Command::Export(export) => transfer::export(export).await,
     }

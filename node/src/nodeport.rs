@@ -8,7 +8,7 @@ use securanet_gateway::{
     client::StoreClient,
     connection::Shutdown,
     model::{
-        ReplicaId,
+        GroupId, ReplicaId, StoreError,
         directory::{DirectoryAnswer, DirectoryQuery},
         limits::COMMIT_TIMEOUT_MILLIS,
     },
@@ -174,6 +174,10 @@ impl Node for NodePort {
     fn votes_of(&self, replica: ReplicaId) -> Vec<u32> {
         let voting = self.groups.status().into_iter().filter(|status| status.voters.contains(&replica.get()));
         voting.map(|status| status.group.get()).collect()
+    }
+
+    fn hand_over(&self, group: GroupId, to: ReplicaId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.groups.transfer_leader(group, to))
     }
 
     fn routes(&self) -> Option<Vec<String>> {

@@ -37,6 +37,10 @@ pub(crate) async fn node(api: &AdminApi, action: Node) -> anyhow::Result<()> {
             set(&name, "active", false).await?;
             println!("{name} does its work again");
         }
+        Node::Lead { name, group } => {
+            api.json(Method::PUT, &format!("/v1/nodes/{}/leads/{group}", escape(&name)), None).await?;
+            println!("{name} leads group {group}");
+        }
         Node::Remove { name, force } => {
             set(&name, "removed", force).await?;
             println!("{name} is out of the cluster: stop it, and remove its data");

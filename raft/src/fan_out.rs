@@ -27,7 +27,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Settings, router::Router, runtime, settings::Clock};
+use crate::{Settings, metric, router::Router, runtime, settings::Clock};
 
 /// Looks at the queue at least this often, whoever forgot to wake us.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -169,6 +169,9 @@ impl Deliveries {
     async fn deliver(self, item: PendingDelivery, key: DeliveryKey) -> Place {
         let target = item.target;
         let reply = self.execute_until_answered(target, Command::Deliver(item.deliver.clone())).await;
+        if matches!(reply, Reply::Deliver(DeliverReply::AlreadyApplied)) {
+            metric::delivery_repeated(self.queue);
+        }
         let refused = match outcome(&item.deliver, reply) {
             Ok(refused) => refused,
             Err(wrong) => {

@@ -19,6 +19,7 @@ use crate::{
     batch::Outcome,
     group::Group,
     leader::{Leader, Pauses},
+    metric,
     router::Router,
 };
 
@@ -73,6 +74,7 @@ impl Router {
 
     /// Lets a leader commit a request, as long as it lives and no other one is known.
     async fn pass_on(&self, group: &Group, leader: &Leader, request: &Execute) -> Outcome {
+        metric::request_passed_on(group.id());
         // The leader gets from here what it does not have.
         self.hold_those_here(request).await?;
         let silent = async {

@@ -23,6 +23,7 @@ pub mod fuzz;
 
 mod batch;
 mod clock_alarm;
+mod digest;
 mod error;
 mod fan_out;
 pub mod format;
@@ -50,6 +51,7 @@ mod stores;
 mod types;
 mod watches;
 
+pub use digest::{GroupDigest, TableDigest, digests};
 pub use error::{FatalHook, RaftError, abort_process};
 pub use groups::Groups;
 pub use network::{NoPeers, PeerClass, Peers, ReplicationService};

@@ -35,6 +35,13 @@ const STOPPED: &str = "securanet_group_stopped";
 const GATE_MISSING: &str = "securanet_gate_missing_blobs_total";
 const BLOBS_FETCHED: &str = "securanet_blobs_fetched_total";
 const BLOB_BYTES_FETCHED: &str = "securanet_blobs_fetched_bytes_total";
+const SNAPSHOTS_INSTALLED: &str = "securanet_group_snapshots_installed_total";
+const LEADER_CHANGES: &str = "securanet_group_leader_changes_total";
+const JOINT_CONFIGURATIONS: &str = "securanet_group_joint_configurations_total";
+const REQUESTS_RECALLED: &str = "securanet_group_requests_recalled_total";
+const REQUESTS_PASSED_ON: &str = "securanet_group_requests_passed_on_total";
+const DELIVERIES_REPEATED: &str = "securanet_group_deliveries_repeated_total";
+const INTENTS_FENCED: &str = "securanet_group_intents_fenced_total";
 
 /// Tells the recorder what each metric means; called once, after the recorder is installed and before groups are
 /// opened (they keep handles).
@@ -56,6 +63,16 @@ pub fn describe() {
     describe_counter!(GATE_MISSING, "blobs that an append from another node had to wait for");
     describe_counter!(BLOBS_FETCHED, "blobs got from other nodes");
     describe_counter!(BLOB_BYTES_FETCHED, "octets of blobs got from other nodes");
+    describe_counter!(SNAPSHOTS_INSTALLED, "states that came from another node as a whole");
+    describe_counter!(LEADER_CHANGES, "times that entries of another leader than before were applied here");
+    describe_counter!(JOINT_CONFIGURATIONS, "changes of members that passed through two configurations at once");
+    describe_counter!(
+        REQUESTS_RECALLED,
+        "requests that were applied before: they were answered as then, and nothing was done"
+    );
+    describe_counter!(REQUESTS_PASSED_ON, "tries of requests that this node passed on to the one that leads");
+    describe_counter!(DELIVERIES_REPEATED, "deliveries between groups whose target had applied them before");
+    describe_counter!(INTENTS_FENCED, "intents that came after their lease had ended, and were refused");
     describe_gauge!(HOLLOW, "1 while this replica lacks blobs that its state names: it is no survivor");
     describe_gauge!(HOLLOW_BLOBS, "blobs that this replica lacks, as far as it has counted them");
     describe_gauge!(BLOBS_AWAITED, "blobs that this node waits for: those of appends and of hollow replicas");
@@ -128,6 +145,59 @@ impl Gated {
         self.fetched.increment(1);
         self.fetched_bytes.increment(bytes);
     }
+}
+
+/// The counters of what seldom happens to one group; kept, since applying looks at them.
+pub(crate) struct Rare {
+    snapshots_installed: Counter,
+    leader_changes: Counter,
+    joint_configurations: Counter,
+    requests_recalled: Counter,
+    intents_fenced: Counter,
+}
+
+impl Rare {
+    pub(crate) fn of(group: GroupId) -> Self {
+        let counter = |name: &'static str| counter!(name, "group" => group.to_string());
+        Self {
+            snapshots_installed: counter(SNAPSHOTS_INSTALLED),
+            leader_changes: counter(LEADER_CHANGES),
+            joint_configurations: counter(JOINT_CONFIGURATIONS),
+            requests_recalled: counter(REQUESTS_RECALLED),
+            intents_fenced: counter(INTENTS_FENCED),
+        }
+    }
+
+    /// A state has come as a whole.
+    pub(crate) fn snapshot_installed(&self) {
+        self.snapshots_installed.increment(1);
+    }
+
+    /// An entry of another leader than the one before it.
+    pub(crate) fn leader_changed(&self) {
+        self.leader_changes.increment(1);
+    }
+
+    /// A membership of two configurations.
+    pub(crate) fn joint_configuration(&self) {
+        self.joint_configurations.increment(1);
+    }
+
+    /// So many requests of an entry were applied before, and so many intents refused.
+    pub(crate) fn applied(&self, recalled: usize, fenced: usize) {
+        self.requests_recalled.increment(recalled as u64);
+        self.intents_fenced.increment(fenced as u64);
+    }
+}
+
+/// A request is passed on to the node that leads its group.
+pub(crate) fn request_passed_on(group: GroupId) {
+    counter!(REQUESTS_PASSED_ON, "group" => group.to_string()).increment(1);
+}
+
+/// A delivery of this queue was applied by an earlier try.
+pub(crate) fn delivery_repeated(queue: GroupId) {
+    counter!(DELIVERIES_REPEATED, "group" => queue.to_string()).increment(1);
 }
 
 pub(crate) fn state_flushed(took: Duration) {

@@ -48,6 +48,20 @@ pub fn apart(name: &str, body: impl FnOnce()) {
     assert!(status.success(), "{name} ended with {status} in its namespace (it wants root)");
 }
 
+/// Whether this machine lets a test run [`apart`].
+pub fn can_be_apart() -> bool {
+    if is_apart() {
+        return true;
+    }
+    let tried = Command::new("unshare").args(["--net", "--pid", "--fork", "--mount-proc", "--", "true"]).output();
+    tried.is_ok_and(|tried| tried.status.success())
+}
+
+/// Whether this process is [`apart`].
+pub fn is_apart() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
 /// Runs `ip` with these words.
 pub fn ip(words: &str) {
     let status = Command::new("ip").args(words.split(' ')).status().expect("ip");

@@ -35,6 +35,13 @@ fn votes(asked: &Server, node: &str) -> Option<bool> {
     }
 }
 
+/// Whether a node leads a group, as another one sees it.
+fn leads(asked: &Server, node: &str, group: usize) -> bool {
+    let status = asked.cli(&["status", "--json"], "").unwrap();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    status["groups"][group]["leader"] == node
+}
+
 fn deliver(server: &Server, id: &str) {
     let mut smtp = Dialogue::smtp(server.address("smtp"), "EHLO").unwrap();
     // Some lines more for each third, so that a part of it becomes a blob.
@@ -88,6 +95,19 @@ fn a_cluster_is_formed_and_its_nodes_come_and_go() {
     let told = b.cli(&["status"], "").unwrap();
     assert!(told.contains("survives the loss of any node: yes, of any site: yes"), "{told}");
 
+    // Another one leads a group for a while; only whoever leads it can hand it on.
+    let servers = [("a", &a), ("b", &b), ("c", &c)];
+    let (leader, others): (Vec<_>, Vec<_>) = servers.into_iter().partition(|(name, _)| leads(&b, name, 3));
+    let ((old, there), (new, elsewhere)) = (leader[0], others[0]);
+    let why = refused(elsewhere, &["node", "lead", new, "3"]);
+    assert!(why.contains(&format!("does not lead group 3: node {old} does")), "{why}");
+    assert!(refused(there, &["node", "lead", "nobody", "3"]).contains("there is no store nobody"));
+    there.cli(&["node", "lead", new, "3"], "").unwrap();
+    assert!(leads(elsewhere, new, 3) && !leads(there, old, 3));
+
+    // What a replica holds can be looked at while its node is stopped.
+    assert!(refused(&b, &["digest"]).contains("the node must not run"));
+
     // One that is stopped in order hands on what it leads, before it drains.
     let stopped = thread::scope(|scope| {
         let stopping = scope.spawn(|| a.terminate().unwrap());
@@ -101,6 +121,9 @@ fn a_cluster_is_formed_and_its_nodes_come_and_go() {
     });
     println!("longest delivery while a node was stopped: {stopped:?}");
     assert!(stopped < Duration::from_secs(6), "{stopped:?}");
+    let digests: serde_json::Value = serde_json::from_str(&a.cli(&["digest", "--json"], "").unwrap()).unwrap();
+    assert!(digests.as_array().is_some_and(|groups| groups.len() == 9), "{digests}");
+    assert!(digests[0]["tables"].as_array().is_some_and(|tables| tables.len() > 3), "{digests}");
     a.restart().unwrap();
     let so_far = subjects(&b).len();
 

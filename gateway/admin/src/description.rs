@@ -57,6 +57,7 @@ use crate::{
         grants::remove,
         nodes::list,
         nodes::update,
+        nodes::lead,
         nodes::add_token,
         relays::list,
         relays::put,

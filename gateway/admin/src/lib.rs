@@ -98,6 +98,7 @@ pub fn router(client: StoreClient, node: Arc<dyn Node>, token: Token) -> Router 
         .route("/status", get(node::status))
         .route("/nodes", get(nodes::list))
         .route("/nodes/{name}", patch(nodes::update))
+        .route("/nodes/{name}/leads/{group}", put(nodes::lead))
         .route("/node-tokens", post(nodes::add_token))
         .layer(DefaultBodyLimit::max(JSON_OCTETS_MAX))
         .layer(middleware::from_fn(guard::deadline))

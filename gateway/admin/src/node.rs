@@ -1,7 +1,10 @@
 //! What only the node itself knows: its status, whether it is ready, its metrics, and a scrub.
 
 use axum::{Json, extract::State, http::StatusCode};
-use securanet_gateway::{model::ReplicaId, store::BoxFuture};
+use securanet_gateway::{
+    model::{GroupId, ReplicaId, StoreError},
+    store::BoxFuture,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,6 +25,8 @@ pub trait Node: Send + Sync + 'static {
     fn routes(&self) -> Option<Vec<String>>;
     /// The groups in which a replica has a vote, as far as this node knows.
     fn votes_of(&self, replica: ReplicaId) -> Vec<u32>;
+    /// Hands a group that this node leads to another replica, and waits until that one leads.
+    fn hand_over(&self, group: GroupId, to: ReplicaId) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 /// How a node is.

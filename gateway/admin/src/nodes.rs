@@ -6,7 +6,7 @@ use securanet_gateway::{
     clock,
     link::{JoinTicket, fingerprint, sha256},
     model::{
-        NodeName,
+        GroupId, NodeName, StoreError,
         directory::{DirectoryAnswer, DirectoryCommand, DirectoryQuery},
         nodes::{JoinToken, Node, NodeState},
     },
@@ -146,6 +146,29 @@ pub(crate) async fn update(
     }
     change(&api, DirectoryCommand::SetNodeState { name, state: new.state.into() }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Hands the leadership of a group that the asked node leads to another node.
+#[utoipa::path(put, path = "/v1/nodes/{name}/leads/{group}",
+    params(("name" = String, Path), ("group" = u32, Path)),
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
+pub(crate) async fn lead(
+    State(api): State<Api>,
+    Named((name, group)): Named<(String, u32)>,
+) -> Result<StatusCode, ApiError> {
+    let name: NodeName = name.parse().map_err(ApiError::unprocessable)?;
+    let there = nodes(&api).await?.into_iter().find(|node| node.facts.name == name);
+    let replica = there.and_then(|node| node.replica);
+    let replica = replica.ok_or_else(|| ApiError::not_found(format!("store {name} in the cluster")))?;
+    match api.node.hand_over(GroupId::new(group), replica).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(StoreError::NoGroup(_)) => Err(ApiError::not_found(format!("group {group}"))),
+        Err(StoreError::NotLeader { leader: Some(leader) }) => {
+            let wrong = format!("this node does not lead group {group}: node {leader} does");
+            Err(ApiError::new(StatusCode::CONFLICT, wrong).remedy(format!("ask node {leader}")))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes a token that lets one node in.

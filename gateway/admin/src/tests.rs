@@ -273,6 +273,21 @@ impl Node for FakeNode {
         if replica.get() == 2 { vec![1, 3] } else { Vec::new() }
     }
 
+    fn hand_over(
+        &self,
+        group: securanet_gateway::model::GroupId,
+        to: securanet_gateway::model::ReplicaId,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            match (group.get(), to.get()) {
+                (1, 2) => Ok(()),
+                (2, _) => Err(StoreError::NotLeader { leader: Some("b".to_owned()) }),
+                (9, _) => Err(StoreError::NoGroup(group)),
+                _ => Err(StoreError::Unavailable("it still catches up".to_owned())),
+            }
+        })
+    }
+
     fn routes(&self) -> Option<Vec<String>> {
         self.routes.clone()
     }

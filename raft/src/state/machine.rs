@@ -18,9 +18,9 @@ use openraft::{
 use securanet_engine::Applied;
 use securanet_kv::{Durability, WriteBatch};
 use securanet_model::{
-    Command,
+    Command, Reply,
     delivery::QueueCommand,
-    outbound::OutboundCommand,
+    outbound::{OutboundCommand, OutboundReply},
     record,
     request::{Proposal, Topic},
 };
@@ -80,9 +80,10 @@ impl StateMachine {
     fn apply_proposal(&self, proposed: &Proposed) -> Result<Change, RaftError> {
         let group = self.replica.group();
         let proposal = proposed.proposal().map_err(|error| RaftError::Row { group, row: "proposal", error })?;
-        let Applied { batch, replies, touched } =
+        let Applied { batch, replies, touched, recalled } =
             securanet_engine::apply(&**self.replica.kv(), self.replica.space(), proposal)
                 .map_err(|error| RaftError::Engine { group, error })?;
+        self.replica.rare().applied(recalled, replies.iter().flatten().filter(|reply| is_fenced(reply)).count());
         Ok(Change { batch, replies: Replies(replies), touched, membership: None, fan_out: fans_out(proposal) })
     }
 
@@ -92,6 +93,16 @@ impl StateMachine {
         let row = record::encode(&MembershipRow::from(&membership));
         batch.put(format::membership_key(self.replica.group()), row);
         Change { batch, membership: Some(membership), ..Change::default() }
+    }
+}
+
+/// Whether an intent came after its lease had ended.
+fn is_fenced(reply: &Reply) -> bool {
+    let Reply::Outbound(reply) = reply else { return false };
+    match reply {
+        OutboundReply::LeaseEnded => true,
+        OutboundReply::Intended(may) => may.contains(&false),
+        _ => false,
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     FatalHook, RaftError,
     format::{self, LogIdRow, MembershipRow},
+    metric::Rare,
     state::TakenSnapshot,
     types::{LogId, Membership},
     watches::Watches,
@@ -69,6 +70,7 @@ pub(crate) struct Replica {
     effects: Effects,
     /// Whether blobs that the state names may be missing here.
     hollow: watch::Sender<bool>,
+    rare: Rare,
     /// A snapshot that is being sent, or was when it was cut off; and since when.
     sending: Mutex<Option<(TakenSnapshot, Instant)>>,
 }
@@ -92,6 +94,7 @@ impl Replica {
             position: watch::Sender::new(position),
             effects,
             hollow: watch::Sender::new(hollow == Some(live)),
+            rare: Rare::of(group),
             sending: Mutex::new(None),
         };
         replica.remove_other_generations(live)?;
@@ -112,6 +115,11 @@ impl Replica {
             self.kv.write(batch, Durability::Volatile)?;
         }
         Ok(())
+    }
+
+    /// The counters of what seldom happens.
+    pub(super) fn rare(&self) -> &Rare {
+        &self.rare
     }
 
     /// Whose state it is.
@@ -191,6 +199,12 @@ impl Replica {
 
     /// An entry was applied.
     pub(super) fn advance(&self, applied: LogId, membership: Option<Membership>, bytes: usize) {
+        if self.applied().is_some_and(|before| before.leader_id != applied.leader_id) {
+            self.rare.leader_changed();
+        }
+        if membership.as_ref().is_some_and(|membership| membership.membership().get_joint_config().len() > 1) {
+            self.rare.joint_configuration();
+        }
         self.position.send_modify(|position| {
             position.applied = Some(applied);
             if let Some(membership) = membership {
@@ -202,6 +216,7 @@ impl Replica {
 
     /// The state was replaced by another one: whoever watches anything has to look.
     pub(super) fn replace(&self, position: Position) {
+        self.rare.snapshot_installed();
         let index = position.applied.map_or(0, |id| id.index);
         self.position.send_replace(position);
         self.effects.watches.everything_changed(index);

@@ -59,6 +59,8 @@ pub struct Applied {
     pub replies: Vec<Vec<Reply>>,
     /// What changed, for watches; sorted, distinct.
     pub touched: Vec<Topic>,
+    /// How many of the requests had been applied before: they were answered as then.
+    pub recalled: usize,
 }
 
 /// Applies one log entry to the state that `view` shows.
@@ -72,9 +74,10 @@ pub fn apply(view: &dyn Read, space: Space, proposal: &Proposal) -> Result<Appli
     for request in &proposal.requests {
         replies.push(apply_request(&mut tx, &mut memory, request)?);
     }
+    let recalled = memory.recalled();
     memory.close(&mut tx, proposal.requests.len())?;
     let (batch, touched) = tx.finish();
-    Ok(Applied { batch, replies, touched })
+    Ok(Applied { batch, replies, touched, recalled })
 }
 
 fn apply_request(tx: &mut Tx<'_>, memory: &mut requests::Memory, request: &Execute) -> Result<Vec<Reply>, EngineError> {

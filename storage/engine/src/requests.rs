@@ -56,6 +56,7 @@ pub(crate) fn clock(view: &ReadView<'_>) -> Result<Option<UnixMillis>, EngineErr
 pub(crate) struct Memory {
     stored: Option<ClockRow>,
     row: ClockRow,
+    recalled: usize,
 }
 
 impl Memory {
@@ -65,7 +66,7 @@ impl Memory {
         let mut row =
             stored.unwrap_or(ClockRow { clock: stamp, collected_below: UnixMillis::new(0), far_next: FAR_NEVER });
         row.clock = row.clock.max(stamp);
-        Ok(Self { stored, row })
+        Ok(Self { stored, row, recalled: 0 })
     }
 
     /// The group's clock: what every command of this entry takes for now.
@@ -74,11 +75,18 @@ impl Memory {
     }
 
     /// The replies that the request was given already, or cannot be given any more; `None`: apply it now.
-    pub(crate) fn recall(&self, tx: &Tx<'_>, request: &Execute) -> Result<Option<Vec<Reply>>, EngineError> {
+    pub(crate) fn recall(&mut self, tx: &Tx<'_>, request: &Execute) -> Result<Option<Vec<Reply>>, EngineError> {
         if request.deadline < self.row.clock {
             return Ok(Some(vec![Reply::Unknown; request.commands.len()]));
         }
-        tx.get_record(&row_key(tx, request))
+        let replies = tx.get_record(&row_key(tx, request))?;
+        self.recalled += usize::from(replies.is_some());
+        Ok(replies)
+    }
+
+    /// How many requests were recalled, those left out that came too late to be known.
+    pub(crate) const fn recalled(&self) -> usize {
+        self.recalled
     }
 
     /// Remembers the replies of a request that was applied now.

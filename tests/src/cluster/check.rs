@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use super::{
+    chains::Lengths,
     ledger::Fate,
     load::World,
     mailbox::{Account, MAILBOXES},
@@ -29,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 const QUEUE_LIMIT: &str = "1000000";
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Outcome {
     /// Acknowledged, refused and unknown mail to accounts.
     pub sent: (usize, usize, usize),
@@ -43,6 +44,8 @@ pub struct Outcome {
     pub waiting: usize,
     /// Messages that the sink got more than once, each counted as uncertain.
     pub uncertain: usize,
+    /// Histories that are linearizable.
+    pub chains: Lengths,
 }
 
 /// Checks everything; `copies` are what people knew at the end of the load, `patience` is for what is still on its way.
@@ -64,6 +67,8 @@ pub fn check(world: &World<'_>, copies: Vec<Copies>, patience: Duration) -> anyh
         resynchronised(world, one, &all)?;
     }
     say("everybody who comes back sees the same");
+    let chains = world.chains.check(world)?;
+    say("all histories are linearizable");
     let (waiting, uncertain) = outbound(world, patience)?;
     say("what left was counted");
     for store in world.sites.stores() {
@@ -77,6 +82,7 @@ pub fn check(world: &World<'_>, copies: Vec<Copies>, patience: Duration) -> anyh
         doubtful: world.accounts.iter().map(Account::doubtful).sum(),
         waiting,
         uncertain,
+        chains,
     })
 }
 

@@ -23,12 +23,12 @@ const VOTES_PATIENCE: Duration = Duration::from_secs(180);
 pub(super) fn form(sites: &Sites, places: &[Place], accounts: &[String]) -> anyhow::Result<()> {
     let first = sites.node(&places.first().context("a cluster has nodes")?.node)?;
     ensure!(first.role.is_store(), "the first node is a store");
-    for node in sites.nodes() {
+    for node in sites.all_nodes() {
         node.write_config(&sites.node_file(node, &section(sites, node)))?;
     }
     first.cli(&["found"], "")?;
     first.start()?;
-    for place in &places[1..] {
+    for place in places[1..].iter().filter(|place| !place.is_spare) {
         let node = sites.node(&place.node)?;
         let token = first.cli(&["node", "token"], "")?;
         node.cli(&["join", "--token", token.trim()], "")?;
@@ -42,13 +42,16 @@ pub(super) fn form(sites: &Sites, places: &[Place], accounts: &[String]) -> anyh
     accounts.first().map_or(Ok(()), |account| sites.gateways().try_for_each(|node| await_service(node, account)))
 }
 
-/// Waits until each store votes in each group: until then a store that dies may take the cluster with it. Stores say it in
+/// Waits until as many stores as may vote do, in each group: until then a store that dies may take the cluster with it. Stores say it in
 /// their logs when they have given somebody a vote.
 fn await_votes(sites: &Sites) -> anyhow::Result<()> {
     let first = sites.stores().next().context("a store")?;
     let status: Value = serde_json::from_str(&first.cli(&["status", "--json"], "")?)?;
     let groups = status["groups"].as_array().context("groups")?.len();
-    let wanted = groups * (sites.stores().count() - 1);
+    let stores = sites.stores().count();
+    // An odd number votes; two stores both do.
+    let voters = if stores > 2 && stores.is_multiple_of(2) { stores - 1 } else { stores };
+    let wanted = groups * (voters - 1);
     let start = Instant::now();
     loop {
         let votes = |log: String| {
@@ -64,18 +67,19 @@ fn await_votes(sites: &Sites) -> anyhow::Result<()> {
 }
 
 /// A node's part of the cluster: other nodes are where its links begin.
-fn section(sites: &Sites, node: &Node) -> String {
+pub(super) fn section(sites: &Sites, node: &Node) -> String {
     let name = &node.name;
     let ways: Vec<(&str, String)> = sites
-        .stores()
-        .filter(|store| store.name != *name)
+        .all_nodes()
+        .filter(|store| store.role.is_store() && store.name != *name)
         .filter_map(|store| Some((store.name.as_str(), sites.way(name, &store.name)?.to_string())))
         .collect();
     let reach: Vec<String> = ways.iter().map(|(store, way)| format!("{store} = \"{way}\"")).collect();
     let place = match sites.port(name) {
         Some(port) => format!("address = \"127.0.0.1:{port}\""),
         None => {
-            let stores: Vec<String> = ways.iter().map(|(_, way)| format!("\"{way}\"")).collect();
+            let members = ways.iter().filter(|(store, _)| sites.node(store).is_ok_and(Node::is_member));
+            let stores: Vec<String> = members.map(|(_, way)| format!("\"{way}\"")).collect();
             format!("directory = \"cluster\"\nstores = [{}]", stores.join(", "))
         }
     };

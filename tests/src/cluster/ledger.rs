@@ -55,6 +55,17 @@ impl Ledger {
         id
     }
 
+    /// An attempt that was not acknowledged is made again, as it was.
+    ///
+    /// # Panics
+    /// When there was none, or it was acknowledged.
+    pub fn repeat(&self, id: &str, by: &str) {
+        let mut mails = self.mails.lock().unwrap();
+        let mail = mails.get_mut(id).expect("an attempt");
+        assert_ne!(mail.fate, Fate::Acknowledged, "{id} is kept already");
+        (mail.by, mail.fate) = (by.to_owned(), Fate::Unknown);
+    }
+
     /// It has ended.
     ///
     /// # Panics

@@ -13,6 +13,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
+    chains::Chains,
     ledger::{Fate, Ledger},
     mailbox::Account,
     node::Node,
@@ -57,6 +58,8 @@ pub struct World<'w> {
     pub appended: Ledger,
     /// The accounts; each has one person who changes it.
     pub accounts: Vec<Account>,
+    /// Values with a history.
+    pub chains: Chains,
     /// Where outbound mail arrives.
     pub sink: Rude,
     /// Commands of IMAP that were answered with OK.
@@ -65,6 +68,8 @@ pub struct World<'w> {
     pub sessions: AtomicU64,
     /// Sessions of IMAP that ended in the middle.
     pub interrupted: AtomicU64,
+    /// Messages to be sent again, with their recipients.
+    again: Mutex<Vec<(String, Vec<String>)>>,
     stop: AtomicBool,
     broken: Mutex<Vec<String>>,
 }
@@ -101,10 +106,12 @@ impl<'w> World<'w> {
             submitted: Ledger::new("submitted"),
             appended: Ledger::new("appended"),
             accounts: accounts.iter().map(|local| Account::new(local)).collect(),
+            chains: Chains::default(),
             sink,
             commands: AtomicU64::new(0),
             sessions: AtomicU64::new(0),
             interrupted: AtomicU64::new(0),
+            again: Mutex::default(),
             stop: AtomicBool::new(false),
             broken: Mutex::default(),
         }
@@ -113,6 +120,7 @@ impl<'w> World<'w> {
     /// Runs the load while `meanwhile` does something; gives what people knew of their mailboxes at the end.
     pub fn load<T>(&self, strength: Strength, seed: u64, meanwhile: impl FnOnce() -> T) -> (T, Vec<Copies>) {
         self.stop.store(false, Ordering::SeqCst);
+        self.chains.prepare(self).expect("a message to begin with");
         thread::scope(|scope| {
             let mut random = Random::new(seed);
             let mut fork = || Random::new(random.below(1 << 30) as u64);
@@ -126,6 +134,11 @@ impl<'w> World<'w> {
             for _ in 0..strength.submitters {
                 let random = fork();
                 scope.spawn(|| self.submit(random, strength));
+            }
+            for (at, gateway) in self.sites.gateways().enumerate() {
+                let (owner, one, other) = (at % self.accounts.len(), fork(), fork());
+                scope.spawn(move || self.chains.write_aliases(self, gateway, owner, one));
+                scope.spawn(move || self.chains.write_flags(self, gateway, other));
             }
             let mut people = Vec::new();
             for account in &self.accounts {
@@ -175,16 +188,30 @@ impl<'w> World<'w> {
                 continue;
             };
             for _ in 0..=random.below(15) {
-                let recipients = self.recipients(&mut random);
-                let id = self.sent.attempt(&recipients, &gateway.name);
+                let (id, recipients) = self.next_mail(gateway, &mut random);
                 let to: Vec<String> = recipients.iter().map(|local| address(local)).collect();
-                if !conclude(&self.sent, &id, give(&mut smtp, "s@remote.example", &to, &message(&id))) || self.is_over()
-                {
+                let given = give(&mut smtp, "s@remote.example", &to, &message(&id));
+                let acknowledged = matches!(given, Ok(Fate::Acknowledged));
+                let good = conclude(&self.sent, &id, given);
+                if !acknowledged && random.below(3) > 0 {
+                    self.again.lock().unwrap().push((id, recipients));
+                }
+                if !good || self.is_over() {
                     break;
                 }
                 sleep(Duration::from_millis(random.below(strength.pause_millis) as u64));
             }
         }
+    }
+
+    /// One that was not acknowledged, as it was, at whatever gateway; or a new one.
+    fn next_mail(&self, gateway: &Node, random: &mut Random) -> (String, Vec<String>) {
+        if let Some((id, recipients)) = self.again.lock().unwrap().pop() {
+            self.sent.repeat(&id, &gateway.name);
+            return (id, recipients);
+        }
+        let recipients = self.recipients(random);
+        (self.sent.attempt(&recipients, &gateway.name), recipients)
     }
 
     /// Mostly one account, sometimes up to three.

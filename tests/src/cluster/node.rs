@@ -3,10 +3,14 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{Read, Seek, SeekFrom},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -14,6 +18,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 
+use super::{http::Api, small_disk::SmallDisk};
 use crate::server::{binary, make_certificate, run};
 
 /// Starting takes longest when a machine with two cores compiles beside the tests.
@@ -22,7 +27,10 @@ pub const START_PATIENCE: Duration = Duration::from_secs(60);
 const SIGNAL_PATIENCE: Duration = Duration::from_secs(5);
 /// For the CLI at a node that may be cut off.
 const CLI_SECONDS: &str = "60";
+/// For what a node has counted; it may be very busy.
+const METRICS_PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
+const LOG_END_BYTES: u64 = 4096;
 /// Of a failed run's logs.
 const LOG_LINES: usize = 40;
 
@@ -74,6 +82,16 @@ pub struct Node {
     pub role: Role,
     folder: TempDir,
     child: Mutex<Option<Child>>,
+    /// Words before the command that runs it.
+    wrapper: Mutex<Vec<String>>,
+    /// Whether it is part of the cluster: others are spare.
+    is_member: AtomicBool,
+    /// Whether its machine is in trouble, so that it need not serve.
+    is_unwell: AtomicBool,
+    /// Its data directory is a disk of its own.
+    disk: Mutex<Option<SmallDisk>>,
+    /// What its processes counted that have ended.
+    counted: Mutex<BTreeMap<String, f64>>,
 }
 
 impl Node {
@@ -84,7 +102,57 @@ impl Node {
     pub fn new(name: &str, site: &str, role: Role) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix(&format!("securanet-{name}-")).tempdir()?;
         make_certificate(folder.path())?;
-        Ok(Self { name: name.to_owned(), site: site.to_owned(), role, folder, child: Mutex::default() })
+        Ok(Self {
+            name: name.to_owned(),
+            site: site.to_owned(),
+            role,
+            folder,
+            child: Mutex::default(),
+            wrapper: Mutex::default(),
+            is_member: AtomicBool::new(true),
+            is_unwell: AtomicBool::new(false),
+            disk: Mutex::default(),
+            counted: Mutex::default(),
+        })
+    }
+
+    /// Its data directory becomes a disk of its own of this size.
+    ///
+    /// # Errors
+    /// When this machine does not let us mount.
+    pub fn give_disk(&self, bytes: u64) -> anyhow::Result<()> {
+        *self.disk.lock().unwrap() = Some(SmallDisk::mount(self.data(), bytes)?);
+        Ok(())
+    }
+
+    /// The size of its disk, when its data directory is one.
+    pub fn disk(&self) -> Option<u64> {
+        self.disk.lock().unwrap().as_ref().map(SmallDisk::bytes)
+    }
+
+    /// Whether its machine is in trouble: its disk is full, or its clock is wrong.
+    pub fn is_unwell(&self) -> bool {
+        self.is_unwell.load(Ordering::SeqCst)
+    }
+
+    /// From now on it is, or is not.
+    pub fn set_unwell(&self, is_unwell: bool) {
+        self.is_unwell.store(is_unwell, Ordering::SeqCst);
+    }
+
+    /// From the next start on it runs under this command.
+    pub fn wrap(&self, words: Vec<String>) {
+        *self.wrapper.lock().unwrap() = words;
+    }
+
+    /// Whether it is part of the cluster.
+    pub fn is_member(&self) -> bool {
+        self.is_member.load(Ordering::SeqCst)
+    }
+
+    /// From now on it is part of the cluster, or is not.
+    pub fn set_member(&self, is_member: bool) {
+        self.is_member.store(is_member, Ordering::SeqCst);
     }
 
     /// Its folder.
@@ -110,6 +178,19 @@ impl Node {
         fs::read_to_string(self.folder().join("log")).unwrap_or_default()
     }
 
+    /// The last lines of it; the first of them may lack its beginning.
+    pub fn log_end(&self) -> String {
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = fs::File::open(self.folder().join("log"))?;
+            let octets = file.metadata()?.len();
+            file.seek(SeekFrom::Start(octets.saturating_sub(LOG_END_BYTES)))?;
+            let mut end = Vec::new();
+            file.read_to_end(&mut end)?;
+            Ok(end)
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+
     /// Starts its process and does not wait for anything.
     ///
     /// # Errors
@@ -119,8 +200,10 @@ impl Node {
         ensure!(child.is_none(), "{} runs already", self.name);
         fs::remove_file(self.addresses_file()).ok();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder().join("log"))?;
-        let mut command = Command::new(binary());
-        command.arg("run").arg("--config").arg(self.config());
+        let mut words = self.wrapper.lock().unwrap().clone();
+        words.push(binary().display().to_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("run").arg("--config").arg(self.config());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         *child = Some(command.spawn().with_context(|| self.name.clone())?);
         Ok(())
@@ -155,9 +238,50 @@ impl Node {
         Ok(())
     }
 
+    /// Where it keeps what it keeps, if it does.
+    pub fn data(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    /// Where it writes its addresses and, unless it has one, the token of its API.
+    pub fn facts_folder(&self) -> PathBuf {
+        if self.role.is_store() { self.data() } else { self.folder().to_owned() }
+    }
+
     fn addresses_file(&self) -> PathBuf {
-        let folder = if self.role.is_store() { "data" } else { "" };
-        self.folder().join(folder).join("addresses.json")
+        self.facts_folder().join("addresses.json")
+    }
+
+    /// What this process and those before it have counted, by metric with its labels; what was counted between the last look at
+    /// one and its end is not known.
+    ///
+    /// # Panics
+    /// When another thread has.
+    pub fn counts(&self) -> BTreeMap<String, f64> {
+        let mut counts = self.counted.lock().unwrap().clone();
+        for (name, value) in self.counted_now().unwrap_or_default() {
+            *counts.entry(name).or_default() += value;
+        }
+        counts
+    }
+
+    /// What its process has counted.
+    fn counted_now(&self) -> Option<BTreeMap<String, f64>> {
+        let (_, text) = Api::of(self, METRICS_PATIENCE).ok()?.ask("GET", "/metrics", None).ok()?;
+        let counter = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            name.split('{').next()?.ends_with("_total").then_some((name.to_owned(), value.parse().ok()?))
+        };
+        Some(text.lines().filter_map(counter).collect())
+    }
+
+    /// Before its process ends: what it has counted.
+    fn gather(&self) {
+        // One that stands still would only be waited for.
+        if self.process_id().and_then(process_state) != Some('T') {
+            let counts = self.counts();
+            *self.counted.lock().unwrap() = counts;
+        }
     }
 
     /// Where a listener of it listens (`smtp`, `imap`, `submission`, `admin`); none while it is down.
@@ -195,6 +319,7 @@ impl Node {
     /// # Errors
     /// When it does not run, or did not go.
     pub fn kill(&self) -> anyhow::Result<()> {
+        self.gather();
         let mut child = self.child.lock().unwrap().take().with_context(|| format!("{} does not run", self.name))?;
         child.kill()?;
         child.wait()?;
@@ -208,6 +333,7 @@ impl Node {
     /// # Errors
     /// When it does not run, or did not go.
     pub fn terminate(&self) -> anyhow::Result<()> {
+        self.gather();
         let mut child = self.child.lock().unwrap().take().with_context(|| format!("{} does not run", self.name))?;
         signal(child.id(), "TERM")?;
         let start = Instant::now();
@@ -276,13 +402,18 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.kill().ok();
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" INFO ")).collect();
             let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
             eprintln!("--- warnings and errors of {}, its log without INFO:\n{last}", self.name);
         }
+        // Before the folder in which it is.
+        *self.disk.lock().unwrap() = None;
     }
 }
 

@@ -135,6 +135,7 @@ impl<'w> Person<'w> {
     fn append(&mut self, imap: &mut Dialogue, mailbox: &'static str) -> Lives<()> {
         let id = self.world.appended.attempt(std::slice::from_ref(&self.account.local), "imap");
         let last = self.copies.caches[mailbox].ids().last().map_or(0, |(uid, _)| uid);
+        let (_, next) = self.account.floor(mailbox);
         self.account.begin(&id);
         let text = message(&id);
         let said = imap.imap_say(&format!("APPEND {mailbox} {{{}+}}\r\n{text}", text.len()));
@@ -150,8 +151,8 @@ impl<'w> Person<'w> {
         must_be_ok("APPEND", &tagged)?;
         let uid = code(&tagged, "APPENDUID").and_then(|words| words.get(1)?.parse::<u32>().ok());
         let Some(uid) = uid else { return broken(format!("no APPENDUID in {tagged:?}")) };
-        if uid <= last {
-            return broken(format!("P3: {id} got UID {uid} of {mailbox} after {last} was seen"));
+        if uid <= last || u64::from(uid) < next {
+            return broken(format!("P3: {id} got UID {uid} of {mailbox} after {last} and UIDNEXT {next} were seen"));
         }
         self.account.names(mailbox, uid, &id)
     }
@@ -168,6 +169,7 @@ impl<'w> Person<'w> {
 
     fn move_away(&mut self, imap: &mut Dialogue, mailbox: &'static str, id: &str, uid: u32) -> Lives<()> {
         let other = if mailbox == INBOX { ARCHIVE } else { INBOX };
+        let (_, next) = self.account.floor(other);
         self.account.begin(id);
         let said = imap.imap_say(&format!("UID MOVE {uid} {other}"));
         self.account.moved(id, other, is_ok(&said));
@@ -176,6 +178,9 @@ impl<'w> Person<'w> {
         must_be_ok("MOVE", &tagged)?;
         let copied = untagged.iter().chain([&tagged]).find_map(|line| code(line, "COPYUID"));
         match copied.and_then(|words| words.get(2)?.parse::<u32>().ok()) {
+            Some(new) if u64::from(new) < next => {
+                broken(format!("P3: {id} got UID {new} of {other} after UIDNEXT {next} was seen"))
+            }
             Some(new) => self.account.names(other, new, id),
             None => broken(format!("P1: {id}, UID {uid} of {mailbox}, was not moved: {untagged:?} {tagged:?}")),
         }

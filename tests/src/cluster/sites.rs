@@ -20,6 +20,7 @@ use super::{
 use crate::{
     link::{Link, Octets, Pipe, Wire},
     server::DOMAIN,
+    wall::WallClock,
 };
 
 const LISTENERS: [(&str, &str, &str); 3] =
@@ -34,13 +35,21 @@ pub struct Place {
     pub site: String,
     /// What it does.
     pub role: Role,
+    /// It is not part of the cluster in the beginning.
+    pub is_spare: bool,
 }
 
 impl Place {
     /// A place.
     #[must_use]
     pub fn new(node: &str, site: &str, role: Role) -> Self {
-        Self { node: node.to_owned(), site: site.to_owned(), role }
+        Self { node: node.to_owned(), site: site.to_owned(), role, is_spare: false }
+    }
+
+    /// The place of a node that is not part of the cluster in the beginning.
+    #[must_use]
+    pub fn spare(node: &str, site: &str, role: Role) -> Self {
+        Self { is_spare: true, ..Self::new(node, site, role) }
     }
 }
 
@@ -55,7 +64,15 @@ pub struct Plan {
     pub config: String,
     /// Of the jitter.
     pub seed: u64,
+    /// Stores whose data directory is a small disk of its own; it wants root.
+    pub small_disks: Vec<String>,
+    /// Whether each node's wall clock can be set; it wants libfaketime.
+    pub clocks: bool,
 }
+
+/// The size of a small disk, and what a store on it keeps free.
+const SMALL_DISK_BYTES: u64 = 1 << 30;
+const RESERVE_BYTES: u64 = 96 << 20;
 
 /// From one node or site to another.
 type Pair = (String, String);
@@ -67,6 +84,7 @@ pub struct Sites {
     pipes: BTreeMap<Pair, Arc<Pipe>>,
     links: BTreeMap<Pair, Link>,
     ports: BTreeMap<String, u16>,
+    clocks: BTreeMap<String, WallClock>,
     config: String,
 }
 
@@ -88,10 +106,20 @@ impl Sites {
             pipes: BTreeMap::new(),
             links: BTreeMap::new(),
             ports: BTreeMap::new(),
+            clocks: BTreeMap::new(),
             config: plan.config.clone(),
         };
         for place in &plan.places {
             let node = Node::new(&place.node, &place.site, place.role)?;
+            node.set_member(!place.is_spare);
+            if plan.small_disks.contains(&place.node) {
+                node.give_disk(SMALL_DISK_BYTES)?;
+            }
+            if plan.clocks {
+                let clock = WallClock::new(0)?;
+                node.wrap(clock.wrapper());
+                sites.clocks.insert(place.node.clone(), clock);
+            }
             ensure!(sites.nodes.insert(place.node.clone(), node).is_none(), "two nodes are called {}", place.node);
             if place.role.is_store() {
                 sites.ports.insert(place.node.clone(), free_port());
@@ -114,6 +142,14 @@ impl Sites {
         Ok(sites)
     }
 
+    /// The wall clock of a node.
+    ///
+    /// # Errors
+    /// When it has the machine's.
+    pub fn clock(&self, node: &str) -> anyhow::Result<&WallClock> {
+        self.clocks.get(node).with_context(|| format!("the clock of {node} cannot be set"))
+    }
+
     /// Where one node finds another one: at its link, or directly in its own site.
     pub fn way(&self, from: &str, to: &str) -> Option<SocketAddr> {
         let link = self.links.get(&(from.to_owned(), to.to_owned())).map(Link::address);
@@ -122,7 +158,20 @@ impl Sites {
 
     /// What all node files have: a name, roles, the API and, at gateways, listeners; `cluster` is its own section.
     pub fn node_file(&self, node: &Node, cluster: &str) -> String {
-        let roles = match node.role {
+        self.file(node, cluster, node.role)
+    }
+
+    /// The node file of a store that is no gateway for once.
+    pub fn quiet_file(&self, node: &Node) -> String {
+        self.file(node, &form::section(self, node), Role::Store)
+    }
+
+    fn file(&self, node: &Node, cluster: &str, role: Role) -> String {
+        let reserve = match node.disk() {
+            Some(_) => format!("[store]\ndisk_reserve_bytes = {RESERVE_BYTES}\n"),
+            None => String::new(),
+        };
+        let roles = match role {
             Role::Store => "[\"store\"]",
             Role::Gateway => "[\"gateway\"]",
             Role::Both => "[\"store\", \"gateway\"]",
@@ -133,10 +182,10 @@ impl Sites {
             ("", "token_file = \"admin-token\"\n")
         };
         let mut text = format!(
-            "hostname = \"{}.{DOMAIN}\"\nroles = {roles}\n{data}{}\n{cluster}\n[admin]\naddress = \"127.0.0.1:0\"\n{token}\n",
+            "hostname = \"{}.{DOMAIN}\"\nroles = {roles}\n{data}{reserve}{}\n{cluster}\n[admin]\naddress = \"127.0.0.1:0\"\n{token}\n",
             node.name, self.config
         );
-        if !node.role.is_gateway() {
+        if !role.is_gateway() {
             return text;
         }
         text += "[[certificate]]\nname = \"test\"\ncertificate_file = \"certificate.pem\"\nkey_file = \"key.pem\"\n";
@@ -162,8 +211,13 @@ impl Sites {
         self.nodes.get(name).with_context(|| format!("there is no node {name}; there are {}", self.names().join(", ")))
     }
 
-    /// All nodes, by name.
+    /// All nodes of the cluster, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(|node| node.is_member())
+    }
+
+    /// All nodes, those that are no part of the cluster too.
+    pub fn all_nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
     }
 
@@ -183,6 +237,7 @@ impl Sites {
 
     /// The names of the sites.
     pub fn sites(&self) -> Vec<String> {
+        // Of members only: nothing passes the links of others.
         let sites: BTreeSet<&str> = self.nodes().map(|node| node.site.as_str()).collect();
         sites.into_iter().map(str::to_owned).collect()
     }
@@ -274,6 +329,7 @@ impl Sites {
                 State::Starting | State::Up => {}
             }
         }
+        self.clocks.values().try_for_each(|clock| clock.set(0))?;
         self.nodes().try_for_each(|node| node.await_ready(super::node::START_PATIENCE))
     }
 }

@@ -122,7 +122,7 @@ fn three_sites(accounts: usize, round_trip: Duration) -> anyhow::Result<Sites> {
 }
 
 fn sites(places: Vec<Place>, accounts: usize, round_trip: Duration) -> anyhow::Result<Sites> {
-    let sites = Sites::start(&Plan { places, accounts: names(accounts), config: String::new(), seed: 1 })?;
+    let sites = Sites::start(&Plan { places, accounts: names(accounts), seed: 1, ..Plan::default() })?;
     sites.all_wires().for_each(|(_, wire)| wire.set_latency(round_trip / 2, Duration::ZERO));
     Ok(sites)
 }

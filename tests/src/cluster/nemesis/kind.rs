@@ -2,6 +2,8 @@
 
 use anyhow::Context;
 
+use super::super::sites::Sites;
+
 /// What may be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -13,6 +15,18 @@ pub enum Kind {
     Pause,
     /// A store is told to give its work away, and later to do it again: leaders move, members change.
     Drain,
+    /// A group's leader is told to let another voter lead.
+    Lead,
+    /// A further store comes in, and later is taken out for good.
+    Join,
+    /// A store loses its disk, and comes back empty in its old place.
+    Replace,
+    /// A store's disk is full, and later has room again.
+    Full,
+    /// The wall clock of a node that is a gateway alone jumps by ten minutes, either way, and later back.
+    Skew,
+    /// The same of a store.
+    SkewStore,
     /// A site is cut off from all others.
     Isolate,
     /// The sites fall into two halves.
@@ -30,11 +44,17 @@ pub enum Kind {
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 17] = [
     Kind::Kill,
     Kind::Restart,
     Kind::Pause,
     Kind::Drain,
+    Kind::Lead,
+    Kind::Join,
+    Kind::Replace,
+    Kind::Full,
+    Kind::Skew,
+    Kind::SkewStore,
     Kind::Isolate,
     Kind::Halves,
     Kind::Ring,
@@ -54,13 +74,22 @@ impl Kind {
         known.with_context(|| format!("there is no fault {name}; there are {KINDS:?}"))
     }
 
-    /// Whether it is something of its own among so many stores and sites.
-    pub(super) fn makes_sense(self, stores: usize, sites: usize) -> bool {
+    /// Whether it is something of its own among these nodes.
+    pub(super) fn makes_sense(self, sites: &Sites) -> bool {
+        let (stores, places) = (sites.stores().count(), sites.sites().len());
         match self {
-            Self::Drain => stores >= 3,
-            Self::Halves | Self::Ring => sites >= 4,
-            Self::Isolate | Self::Cut | Self::OneWay | Self::Stall | Self::Slow => sites >= 2,
+            Self::Drain | Self::Lead | Self::SkewStore | Self::Replace => stores >= 3,
+            Self::Join => stores >= 3 && sites.all_nodes().any(|node| !node.is_member()),
+            Self::Full => stores >= 3 && sites.all_nodes().any(|node| node.disk().is_some()),
+            Self::Skew => sites.nodes().any(|node| !node.role.is_store()),
+            Self::Halves | Self::Ring => places >= 4,
+            Self::Isolate | Self::Cut | Self::OneWay | Self::Stall | Self::Slow => places >= 2,
             Self::Kill | Self::Restart | Self::Pause => true,
         }
+    }
+
+    /// Whether a second fault may come on top of it: not where a store may have given its votes away, or has nothing yet.
+    pub(super) fn bears_another(self) -> bool {
+        !matches!(self, Self::Drain | Self::Join | Self::Replace)
     }
 }

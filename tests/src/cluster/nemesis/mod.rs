@@ -3,6 +3,8 @@
 //! had no effect fails the run, since a run without faults proves nothing.
 
 mod kind;
+mod machine;
+mod members;
 pub mod service;
 
 use std::{
@@ -13,15 +15,10 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
 
 pub use self::kind::{KINDS, Kind};
 use self::service::{Seen, owed};
-use super::{
-    ledger::Ledger,
-    node::{Node, State},
-    sites::Sites,
-};
+use super::{ledger::Ledger, node::State, sites::Sites};
 use crate::{link::Wire, random::Random};
 
 /// Nodes keep in touch at least this often.
@@ -34,8 +31,8 @@ const WATCH: Duration = Duration::from_millis(700);
 const RECOVERY: Duration = Duration::from_secs(45);
 /// Whoever hears a majority of the stores is served within this time; P5 has its own measurement.
 const FAILOVER: Duration = Duration::from_secs(20);
-/// A store that is to give its work away leads nothing after this time.
-const HANDOVER: Duration = Duration::from_secs(60);
+/// A worker that stood still for so long has lost its lease.
+const LEASE: Duration = Duration::from_secs(7);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A fault that is in effect.
@@ -46,6 +43,9 @@ enum Fault {
     Stalled(Vec<Arc<Wire>>),
     Slow(String, String),
     Drained(String),
+    Joined(String),
+    Full(String),
+    Skewed(String),
     /// It is over already.
     Past,
 }
@@ -63,8 +63,7 @@ impl<'s> Nemesis<'s> {
     /// One that uses those of these kinds of faults that so many stores and sites allow.
     #[must_use]
     pub fn new(sites: &'s Sites, seed: u64, kinds: &[Kind]) -> Self {
-        let (stores, places) = (sites.stores().count(), sites.sites().len());
-        let kinds: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.makes_sense(stores, places)).collect();
+        let kinds: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.makes_sense(sites)).collect();
         let counts = kinds.iter().map(|kind| (*kind, 0)).collect();
         Self { sites, random: Random::new(seed), kinds, begun: Instant::now(), counts }
     }
@@ -94,15 +93,19 @@ impl<'s> Nemesis<'s> {
             let kind = order.swap_remove(self.random.below(order.len()));
             let before = Instant::now();
             let fault = self.strike(kind).with_context(|| format!("{kind:?}"))?;
-            // Now and then a second one on top of it; not where a store may have given its votes away.
+            // Now and then a second one on top of it.
             let second =
-                if kind != Kind::Drain && self.random.below(4) == 0 { Some(self.strike_node()?) } else { None };
+                if kind.bears_another() && self.random.below(4) == 0 { Some(self.strike_node()?) } else { None };
             sleep(Duration::from_millis(500 + self.random.below(5000) as u64));
+            if kind == Kind::Pause && self.random.below(3) == 0 {
+                sleep(LEASE);
+            }
             self.await_owed(ledger, before)?;
-            self.mend(fault)?;
+            // The second one first: what the first one proves when it ends wants a node that runs.
             if let Some(second) = second {
                 self.mend(second)?;
             }
+            self.mend(fault).with_context(|| format!("the end of {kind:?}"))?;
             self.counts.iter_mut().filter(|(known, _)| *known == kind).for_each(|(_, count)| *count += 1);
             self.await_service(ledger)?;
             sleep(Duration::from_millis(self.random.below(2000) as u64));
@@ -112,6 +115,11 @@ impl<'s> Nemesis<'s> {
 
     fn some_node(&mut self) -> String {
         let names: Vec<&str> = self.sites.nodes().map(|node| node.name.as_str()).collect();
+        names[self.random.below(names.len())].to_owned()
+    }
+
+    fn some_store(&mut self) -> String {
+        let names: Vec<&str> = self.sites.stores().map(|store| store.name.as_str()).collect();
         names[self.random.below(names.len())].to_owned()
     }
 
@@ -186,10 +194,21 @@ impl<'s> Nemesis<'s> {
                 Ok(Fault::Past)
             }
             Kind::Drain => {
-                let stores: Vec<&str> = self.sites.stores().map(|store| store.name.as_str()).collect();
-                let chosen = self.random.below(stores.len());
-                self.drain(stores[chosen])
+                let name = self.some_store();
+                self.drain(&name)
             }
+            Kind::Lead => {
+                let name = self.some_store();
+                self.lead(&name)
+            }
+            Kind::Join => self.join(),
+            Kind::Replace => {
+                let name = self.some_store();
+                self.replace(&name)
+            }
+            Kind::Full => self.fill(),
+            Kind::Skew => self.skew(|node| !node.role.is_store()),
+            Kind::SkewStore => self.skew(|node| node.role.is_store()),
             Kind::Isolate => {
                 let sites = self.sites.sites();
                 let site = sites[self.random.below(sites.len())].clone();
@@ -243,19 +262,6 @@ impl<'s> Nemesis<'s> {
         ensure!(node.state()? == State::Paused, "{name} does not stand still");
         self.say(format_args!("pause {name}: process {:?} stands still", node.process_id()));
         Ok(Fault::Paused(name.to_owned()))
-    }
-
-    fn drain(&self, name: &str) -> anyhow::Result<Fault> {
-        let node = self.sites.node(name)?;
-        let before = led_by(node)?;
-        node.cli(&["node", "drain", name], "")?;
-        let start = Instant::now();
-        while led_by(node)? > 0 {
-            ensure!(start.elapsed() < HANDOVER, "{name} drains and still leads {} groups", led_by(node)?);
-            sleep(LOOK);
-        }
-        self.say(format_args!("drain {name}: of {before} groups it leads none after {:.2?}", start.elapsed()));
-        Ok(Fault::Drained(name.to_owned()))
     }
 
     fn cut(&self, wires: Vec<Arc<Wire>>, what: &str) -> anyhow::Result<Fault> {
@@ -323,10 +329,10 @@ impl<'s> Nemesis<'s> {
                 wires.iter().for_each(|wire| wire.set_stalled(false));
                 self.say("unstall");
             }
-            Fault::Drained(name) => {
-                self.sites.node(&name)?.cli(&["node", "resume", &name], "")?;
-                self.say(format_args!("{name} works again"));
-            }
+            Fault::Drained(name) => self.resume_work(&name)?,
+            Fault::Joined(name) => self.take_out(&name)?,
+            Fault::Full(name) => self.make_room(&name)?,
+            Fault::Skewed(name) => self.set_right(&name)?,
             Fault::Slow(one, other) => {
                 for wire in self.sites.between(&one, &other)? {
                     wire.set_latency(Duration::ZERO, Duration::ZERO);
@@ -343,7 +349,7 @@ impl<'s> Nemesis<'s> {
         let mut nodes = Vec::new();
         for node in self.sites.nodes() {
             let is_up = matches!(node.state()?, State::Up);
-            let (is_store, is_gateway) = (node.role.is_store(), node.role.is_gateway());
+            let (is_store, is_gateway) = (node.role.is_store(), node.role.is_gateway() && !node.is_unwell());
             nodes.push(Seen { name: &node.name, is_store, is_gateway, is_up });
         }
         let owed = owed(&nodes, |one, other| self.sites.hear(one, other));
@@ -385,13 +391,6 @@ impl<'s> Nemesis<'s> {
             sleep(LOOK);
         }
     }
-}
-
-/// How many groups a store leads.
-fn led_by(store: &Node) -> anyhow::Result<usize> {
-    let status: Value = serde_json::from_str(&store.cli(&["status", "--json"], "")?)?;
-    let groups = status["groups"].as_array().context("groups")?;
-    Ok(groups.iter().filter(|group| group["leads"] == true).count())
 }
 
 fn delivered(wires: &[Arc<Wire>]) -> u64 {

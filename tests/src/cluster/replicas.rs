@@ -12,6 +12,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use super::{
+    http::Api,
     node::{Node, START_PATIENCE},
     sites::Sites,
 };
@@ -19,8 +20,9 @@ use super::{
 /// For stores without load to agree; an election takes some seconds, a snapshot more.
 const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(300);
-/// So often in a row nothing must have moved.
-const LOOKS: usize = 5;
+/// So often in a row nothing must have moved: nodes tell it each second.
+const LOOKS: usize = 8;
+const GAUGES: [&str; 2] = ["securanet_group_last_log_index{", "securanet_group_applied_index{"];
 
 /// Compares the replicas of all groups; how many groups and rows there were. All nodes are stopped afterwards.
 ///
@@ -82,7 +84,7 @@ fn await_rest(sites: &Sites) -> anyhow::Result<()> {
     let start = Instant::now();
     let (mut before, mut same) = (BTreeSet::new(), 0);
     loop {
-        let applied: anyhow::Result<BTreeSet<Vec<(u64, u64, u64)>>> = sites.stores().map(positions).collect();
+        let applied: anyhow::Result<BTreeSet<Vec<String>>> = sites.stores().map(positions).collect();
         match applied {
             Ok(applied) if applied.len() == 1 && applied == before => same += 1,
             Ok(applied) => (before, same) = (applied, 0),
@@ -99,14 +101,15 @@ fn await_rest(sites: &Sites) -> anyhow::Result<()> {
     }
 }
 
-/// Each group with the last entry of its log and the last one applied.
-fn positions(store: &Node) -> anyhow::Result<Vec<(u64, u64, u64)>> {
-    let status: Value = serde_json::from_str(&store.cli(&["status", "--json"], "")?)?;
-    let groups = status["groups"].as_array().context("groups")?;
-    let number = |group: &Value, name: &str| group[name].as_u64().with_context(|| name.to_owned());
-    let position =
-        |group| Ok((number(group, "group")?, number(group, "last_log_index")?, number(group, "applied_index")?));
-    groups.iter().map(position).collect()
+/// The last entry of each group's log and the last one applied, as the store itself counts them: its status may tell what the
+/// leader says.
+fn positions(store: &Node) -> anyhow::Result<Vec<String>> {
+    let (status, text) = Api::of(store, PATIENCE)?.ask("GET", "/metrics", None)?;
+    let told = |line: &&str| GAUGES.iter().any(|gauge| line.starts_with(gauge));
+    let mut positions: Vec<String> = text.lines().filter(told).map(str::to_owned).collect();
+    positions.sort();
+    ensure!(!positions.is_empty(), "{} answered {status} and tells nothing of its groups", store.name);
+    Ok(positions)
 }
 
 #[cfg(test)]

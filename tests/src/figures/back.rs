@@ -53,18 +53,21 @@ fn measured(sites: &Sites, start: impl FnOnce() -> anyhow::Result<()>) -> anyhow
     Ok(format!("{took:.1} s, {:.1} MB over its two links", went as f64 / 1e6))
 }
 
-/// Whether every group that a store leads counts on the replica of the node that was away.
+/// Whether the leaders of all groups say that the replica at the node that was away votes, answers, and lacks nothing.
 fn is_back(sites: &Sites) -> bool {
-    let whole = |node: &str| -> anyhow::Result<bool> {
-        let status: Value = serde_json::from_str(&sites.node(node)?.cli(&["status", "--json"], "")?)?;
+    let is_whole = || -> anyhow::Result<bool> {
+        let status: Value = serde_json::from_str(&sites.node("a")?.cli(&["status", "--json"], "")?)?;
         let groups = status["groups"].as_array().context("groups")?;
-        let votes =
-            |group: &Value| group["voters"].as_array().is_some_and(|voters| voters.iter().any(|voter| voter == "c"));
-        let near = |group: &Value| {
-            let members = group["members"].as_array().map(Vec::as_slice).unwrap_or_default();
-            members.iter().all(|member| member["lag"].as_u64().is_none_or(|lag| lag == 0))
+        let has_all = |replica: &Value| {
+            replica["node"] == "c"
+                && replica["votes"] == true
+                && replica["lag_entries"] == 0
+                && replica["hollow"] == false
+                && replica["silent_millis"].as_u64().is_some_and(|silent| silent < 1000)
         };
-        Ok(groups.iter().all(|group| votes(group) && near(group)) && status["survives"]["any_node"] == true)
+        let replicas =
+            |group: &Value| group["replicas"].as_array().is_some_and(|replicas| replicas.iter().any(has_all));
+        Ok(groups.iter().all(replicas))
     };
-    ["a", "b", "c"].into_iter().all(|node| whole(node).unwrap_or(false))
+    is_whole().unwrap_or(false)
 }

@@ -54,7 +54,8 @@ fn await_inbox(server: &Server, who: &str, subjects: &[&str]) -> u32 {
     inbox(server, who).0
 }
 
-/// The UIDVALIDITY of somebody's inbox, and the subjects in it.
+/// The UIDVALIDITY of somebody's inbox, and the subjects in it, sorted: what several groups hand on at the same time comes in
+/// any order.
 fn inbox(server: &Server, who: &str) -> (u32, Vec<String>) {
     let mut imap = Dialogue::imap(server.address("imap"), who).unwrap();
     let selected = imap.imap_ok("SELECT INBOX").unwrap();
@@ -67,7 +68,9 @@ fn inbox(server: &Server, who: &str) -> (u32, Vec<String>) {
         assert_eq!(text.matches("a line to be found again").count(), 700);
         text.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap().to_owned()
     };
-    (validity.parse().unwrap(), uids.iter().map(subject).collect())
+    let mut subjects: Vec<String> = uids.iter().map(subject).collect();
+    subjects.sort();
+    (validity.parse().unwrap(), subjects)
 }
 
 fn refused(node: &Server, words: &[&str]) -> String {

@@ -22,11 +22,12 @@ use securanet_model::{
     report::LogPosition,
     request::{Proposal, Recover},
 };
-use serde::de::DeserializeOwned;
 
 use crate::{
     RaftError, Stores,
     format::{self, FenceRow, IdentityRow, LogIdRow, MembershipRow, VoteRow},
+    runtime,
+    state::row,
     types::{Entry, LogId, Member, Membership, Proposed, Vote},
 };
 
@@ -254,7 +255,7 @@ impl OnDisk {
         };
         append(EntryPayload::Membership(members));
         for command in self.commands(stores, consent, shards)? {
-            let request = RequestId::new(uuid::Uuid::now_v7().into_bytes());
+            let request = RequestId::new(runtime::fresh_id());
             let deadline = stamp.plus_millis(DEADLINE_MILLIS);
             let request = Execute { group, request, deadline, commands: vec![Command::Recover(command)] };
             let proposal = Proposal { stamp, requests: vec![request] };
@@ -285,14 +286,4 @@ impl OnDisk {
             }
         }
     }
-}
-
-fn row<T: DeserializeOwned>(
-    kv: &dyn KeyValue,
-    group: GroupId,
-    row: &'static str,
-    key: &[u8],
-) -> Result<Option<T>, RaftError> {
-    let value = kv.get(key)?;
-    value.map(|value| record::decode(&value)).transpose().map_err(|error| RaftError::Row { group, row, error })
 }

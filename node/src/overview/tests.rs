@@ -1,3 +1,5 @@
+//! What operators are told of a cluster of three sites, from what its stores say.
+
 use securanet_gateway::model::{ReplicaId, nodes::NodeFacts, report::LogPosition, request::Totals};
 
 use super::*;

@@ -17,7 +17,7 @@ pub mod staging;
 mod tests;
 
 pub(crate) use machine::StateMachine;
-pub(crate) use replica::Replica;
 pub(crate) use replica::{Effects, Position};
+pub(crate) use replica::{Replica, row};
 pub(crate) use snapshot::{SnapshotData, TakenSnapshot};
 pub(crate) use staging::{Staged, Staging};

@@ -290,7 +290,8 @@ impl Replica {
     }
 }
 
-fn row<T: DeserializeOwned>(
+/// A row of a group, decoded; none where there is none.
+pub(crate) fn row<T: DeserializeOwned>(
     kv: &dyn KeyValue,
     group: GroupId,
     row: &'static str,

@@ -1,3 +1,5 @@
+//! What a recovery changes in a group: no id, number or UIDVALIDITY is given out a second time.
+
 use securanet_model::{
     AccountId, Answer, Command, DomainId, Epoch, GroupId, MailboxId, MailboxName, ModSeq, Query, Reply, TenantId,
     account::{AccountAnswer, AccountCommand, AccountQuery, AccountRef, AccountReply, MailboxInfo},

@@ -68,14 +68,30 @@ impl Front {
         }
     }
 
-    async fn open_content(&self, content: MessageContent) -> Result<Box<dyn Content>, StoreError> {
+    async fn open_content(&self, group: GroupId, content: MessageContent) -> Result<Box<dyn Content>, StoreError> {
         let reader = if content.blobs.is_empty() {
             Reader::open(&self.blobs, &content).map_err(told)?
         } else {
-            let blobs = self.blobs.clone();
-            blocking(move || Reader::open(&blobs, &content)).await?
+            self.open_blobs(group, content).await?
         };
         Ok(Box::new(Open(Arc::new(reader))) as Box<dyn Content>)
+    }
+
+    /// Opens a message whose parts may be elsewhere: a replica that installed a snapshot gets what it lacks when it is read.
+    async fn open_blobs(&self, group: GroupId, content: MessageContent) -> Result<Reader, StoreError> {
+        let content = Arc::new(content);
+        let open = || {
+            let (blobs, content) = (self.blobs.clone(), content.clone());
+            blocking(move || match Reader::open(&blobs, &content) {
+                Err(BlobError::Missing(_)) => Ok(None),
+                opened => opened.map(Some),
+            })
+        };
+        if let Some(reader) = open().await? {
+            return Ok(reader);
+        }
+        self.groups.fetch(group, &content.blobs).await?;
+        open().await?.ok_or_else(|| StoreError::Unavailable("parts of the message came and are gone".to_owned()))
     }
 }
 
@@ -200,7 +216,7 @@ impl Store for Front {
         Box::pin(async move {
             let query = Query::Account(account, AccountQuery::Content(email));
             match self.find(group, query).await? {
-                Answer::Account(AccountAnswer::Content(Some(content))) => self.open_content(*content).await,
+                Answer::Account(AccountAnswer::Content(Some(content))) => self.open_content(group, *content).await,
                 _ => Err(StoreError::NotFound),
             }
         })
@@ -220,7 +236,7 @@ impl Store for Front {
                 blobs: message.blobs.iter().map(|blob| blob.id).collect(),
                 prefix_size_bytes: 0,
             };
-            self.open_content(content).await
+            self.open_content(group, content).await
         })
     }
 

@@ -226,6 +226,16 @@ impl Groups {
         self.0.router.query(group, query, freshness).await
     }
 
+    /// Gets those of these blobs that are not here from another member of the group: a replica that installed a snapshot
+    /// reads bodies through until it has them all.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`]; [`StoreError::Unavailable`] when a member that may have one cannot be asked;
+    /// [`StoreError::Damaged`] when none has it.
+    pub async fn fetch(&self, group: GroupId, blobs: &[BlobId]) -> Result<(), StoreError> {
+        self.0.router.read_through(group, blobs).await
+    }
+
     /// Wakes on each change of the topic that becomes visible from now on; the value is the index of the last one
     /// (0 before the first). It may wake too often, never too seldom.
     #[must_use]

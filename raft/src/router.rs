@@ -82,6 +82,21 @@ impl Router {
         self.gate.sync().await.map_err(StoreError::Unavailable)
     }
 
+    /// Gets blobs that a state names and that are not here, to read them.
+    pub(crate) async fn read_through(&self, id: GroupId, blobs: &[BlobId]) -> Result<(), StoreError> {
+        let holders = self.group(id)?.holders(None);
+        for blob in self.gate.hold(blobs.to_vec()).await.map_err(StoreError::Unavailable)? {
+            self.gate.fetch(&holders, blob, Urgency::Commit).await.map_err(|why| {
+                tracing::warn!(group = %id, %blob, %why, "a message is read whose content is not here");
+                match why {
+                    NotHad::Nowhere => StoreError::Damaged(format!("no member of group {id} has blob {blob}")),
+                    why => StoreError::Unavailable(format!("blob {blob}: {why}")),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
     /// Keeps those blobs of a request that are here; the others. A node that passes a request on holds them too: the
     /// leader gets them from it.
     pub(crate) async fn hold_those_here(&self, request: &Execute) -> Result<Vec<BlobId>, StoreError> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use securanet_blob::{BlobStore, Lease};
-use securanet_model::{BlobId, ReplicaId};
+use securanet_model::{BlobId, ReplicaId, StoreError};
 
 use crate::{
     nodes::{Cluster, PATIENCE},
@@ -142,7 +142,17 @@ async fn a_replica_that_came_by_a_snapshot_is_hollow_until_it_has_all_blobs() {
     cluster.kill(3);
     cluster.open(3).await;
     assert!(status(&cluster).hollow, "a restart does not fill it");
+    let groups = cluster.nodes[&3].groups.clone();
+    let absent = (10..20).rev().map(blob).find(|blob| !cluster.blobs(3).contains(*blob).unwrap()).unwrap();
+    let unreachable = groups.fetch(id, &[absent]).await;
+    assert!(matches!(unreachable, Err(StoreError::Unavailable(_))), "{unreachable:?}");
     cluster.links.all(|quality| quality.cut = false);
+    // Who reads waits for what is read, and not for all the rest.
+    let wanted = [absent];
+    crate::membership::until_done(|| groups.fetch(id, &wanted)).await;
+    assert!(cluster.blobs(3).contains(absent).unwrap() && status(&cluster).hollow, "{:?}", status(&cluster));
+    let nowhere = groups.fetch(id, &[blob(77)]).await;
+    assert!(matches!(nowhere, Err(StoreError::Damaged(_))), "{nowhere:?}");
     cluster.until("the replica was filled", |cluster| !status(cluster).hollow).await;
     for n in 10..20 {
         assert!(durable(&cluster, 3, n, 500_000), "blob {n}");

@@ -13,7 +13,7 @@ use securanet_gateway::model::{
     outbound::OutboundDepth,
     report::{GroupReport, MemberReport, NodeReport},
 };
-use securanet_raft::placement::NEAR_ENTRIES;
+use securanet_raft::{OFF_MILLIS_MAX, placement::NEAR_ENTRIES};
 
 use crate::{
     cluster::reports::Reports,
@@ -199,14 +199,32 @@ impl<'r> Seen<'r> {
             if elsewhere && report.disk_free_bytes < report.disk_reserve_bytes {
                 problems.push(format!("node {name}: the disk is below its reserve: it takes no mail in"));
             }
-            problems.extend(report.groups.iter().filter_map(|group| trouble_of(name, group)));
+            problems.extend(report.groups.iter().flat_map(|group| trouble_of(name, group)));
         }
+        problems.extend(self.wrong_clocks());
         problems.extend(self.groups.values().flat_map(|told| lags(told.group)));
         let draining = nodes.iter().filter(|node| node.state == NodeState::Draining);
         let draining = draining.map(|node| (&node.facts.name, self.votes(node.facts.name.as_str())));
         let draining = draining.filter(|(_, votes)| *votes > 0);
         problems.extend(draining.map(|(name, votes)| format!("node {name} drains, and still votes in {votes} groups")));
         problems
+    }
+
+    /// Nodes whose clocks are not those of most others, as leaders say.
+    fn wrong_clocks(&self) -> impl Iterator<Item = String> {
+        let mut wrong: BTreeMap<&str, i64> = BTreeMap::new();
+        let led = self.groups.values().filter(|told| told.group.leads);
+        for member in led.flat_map(|told| &told.group.members) {
+            let off = member.clock_off_millis.filter(|off| off.unsigned_abs() > OFF_MILLIS_MAX);
+            wrong.extend(off.map(|off| (member.node.as_str(), off)));
+        }
+        wrong.into_iter().map(|(node, off)| {
+            let (tenths, way) = (off.unsigned_abs() / 100, if off < 0 { "behind" } else { "ahead of" });
+            let (seconds, tenths) = (tenths / 10, tenths % 10);
+            format!(
+                "node {node}: its clock is {seconds}.{tenths} s {way} the others': it leads no group; set the clock"
+            )
+        })
     }
 
     /// Why a group does not go on, if so.
@@ -223,22 +241,24 @@ impl<'r> Seen<'r> {
     }
 }
 
-/// What is wrong with a replica.
-fn trouble_of(node: &str, group: &GroupReport) -> Option<String> {
+/// What is wrong with a replica: the worst, and its clock whatever else there is.
+fn trouble_of(node: &str, group: &GroupReport) -> impl Iterator<Item = String> {
     let id = group.group;
-    if let Some(why) = &group.stopped {
+    let trouble = if let Some(why) = &group.stopped {
         Some(format!("group {id} has stopped on node {node}: {why}"))
     } else if group.hollow {
         let blobs = group.hollow_blobs;
         Some(format!("group {id} lacks {blobs} message parts on node {node}: they are being fetched from other nodes"))
-    } else if group.clock_ahead_millis >= COMMIT_TIMEOUT_MILLIS {
-        let behind = group.clock_ahead_millis / 1000;
-        Some(format!("group {id} takes no changes from node {node}: its clock is {behind} s behind; set the clock"))
     } else if !group.replayed && group.leader.is_some() {
         Some(format!("group {id} is still replaying its log on node {node}"))
     } else {
         None
-    }
+    };
+    let behind = (group.clock_ahead_millis >= COMMIT_TIMEOUT_MILLIS).then(|| {
+        let behind = group.clock_ahead_millis / 1000;
+        format!("group {id} takes no changes from node {node}: its clock is {behind} s behind; set the clock")
+    });
+    trouble.into_iter().chain(behind)
 }
 
 /// Voters that are no survivors because they are too far behind.

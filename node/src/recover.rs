@@ -272,7 +272,14 @@ mod tests {
 
     fn member(replica: u64) -> MemberReport {
         let replica = ReplicaId::new(replica);
-        MemberReport { replica, node: "b".to_owned(), voter: true, lag: Some(0), silent_millis: Some(0) }
+        MemberReport {
+            replica,
+            node: "b".to_owned(),
+            voter: true,
+            lag: Some(0),
+            silent_millis: Some(0),
+            clock_off_millis: None,
+        }
     }
 
     fn says(replica: u64, last: Option<LogPosition>, leads: bool) -> Option<NodeReport> {

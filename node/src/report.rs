@@ -137,6 +137,7 @@ fn member_report(member: &MemberStatus, leads: bool, last: u64) -> MemberReport 
         voter: member.voter,
         lag: leads.then(|| last.saturating_sub(member.matched.unwrap_or_default())),
         silent_millis: member.silent_millis,
+        clock_off_millis: member.clock_off_millis,
     }
 }
 

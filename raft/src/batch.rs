@@ -19,7 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     group::{GroupRaft, not_leader},
     metric::Commits,
-    settings::{BatchBounds, Clock},
+    settings::BatchBounds,
     types::{Callback, Proposed, TypeConfig},
 };
 
@@ -98,9 +98,10 @@ impl Batcher {
         (queue.waiting.len(), queue.in_flight)
     }
 
-    /// Proposes what gathers, until the batcher is closed and empty.
-    pub(crate) async fn run(self: Arc<Self>, raft: GroupRaft, clock: Clock) {
-        while let Some((proposed, waiters)) = self.next(&clock).await {
+    /// Proposes what gathers, until the batcher is closed and empty. What gathers while there is no time to stamp it with is
+    /// turned away: somebody else is to lead.
+    pub(crate) async fn run(self: Arc<Self>, raft: GroupRaft, stamp: impl Fn() -> Option<UnixMillis>) {
+        while let Some((proposed, waiters)) = self.next(&stamp).await {
             let batcher = self.clone();
             let callback = Callback::new(move |written| batcher.finish(waiters, written));
             // An error means that openraft has stopped; it has dropped the callback, which told the waiters.
@@ -110,12 +111,17 @@ impl Batcher {
         }
     }
 
-    async fn next(&self, clock: &Clock) -> Option<(Proposed, Waiters)> {
+    async fn next(&self, stamp: &impl Fn() -> Option<UnixMillis>) -> Option<(Proposed, Waiters)> {
         loop {
             {
                 let mut queue = self.queue.lock();
-                if let Some(batch) = self.take(&mut queue, clock()) {
-                    return Some(batch);
+                match stamp() {
+                    Some(now) => {
+                        if let Some(batch) = self.take(&mut queue, now) {
+                            return Some(batch);
+                        }
+                    }
+                    None => self.turn_away(&mut queue),
                 }
                 if queue.closed && queue.waiting.is_empty() {
                     self.idle.notify_waiters();
@@ -156,6 +162,14 @@ impl Batcher {
         let record = join(now, &encoded, bytes);
         let proposed = Proposed::new(Proposal { stamp: now, requests }, record);
         Some((proposed, Waiters { answers, since: Instant::now() }))
+    }
+
+    fn turn_away(&self, queue: &mut Queue) {
+        queue.waiting_bytes = 0;
+        for waiting in queue.waiting.drain(..) {
+            drop(waiting.answer.send(Err(StoreError::NotLeader { leader: None })));
+        }
+        self.idle.notify_waiters();
     }
 
     /// A proposal is done with: tells its waiters and makes room.
@@ -313,6 +327,19 @@ mod tests {
         batcher.finish(waiters, None);
         assert!(matches!(answer.try_recv().unwrap(), Err(StoreError::Unavailable(_))));
         assert_eq!(batcher.depth(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_has_no_time_is_turned_away_and_what_comes_later_is_proposed() {
+        use futures::FutureExt;
+        let batcher = batcher(BatchBounds::default());
+        let mut turned_away = batcher.submit(request(1)).unwrap();
+        assert!(batcher.next(&|| None).now_or_never().is_none());
+        assert_eq!(turned_away.try_recv().unwrap(), Err(StoreError::NotLeader { leader: None }));
+        assert_eq!((batcher.depth(), batcher.queue.lock().waiting_bytes), ((0, 0), 0));
+        let _proposed = batcher.submit(request(1)).unwrap();
+        let (proposed, _) = batcher.next(&|| Some(UnixMillis::new(7))).now_or_never().unwrap().unwrap();
+        assert_eq!(proposed.proposal().unwrap().stamp, UnixMillis::new(7));
     }
 
     #[test]

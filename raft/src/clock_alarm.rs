@@ -1,66 +1,92 @@
-//! Tells operators that this node's clock is behind that of its groups.
+//! Tells operators that this node's clock is wrong: apart from those of the other voters, or behind that of its groups.
 //!
-//! A group's clock never goes back: it is the latest stamp of its entries. A node whose own clock was set back gives
-//! its requests deadlines that lie behind it, once it is further behind than requests wait, and they are refused. Nothing is
-//! wrong with the mail then, and nothing in the refusal names the cause: this does.
+//! A leader whose clock is apart stamps nothing and hands its groups over ([`crate::clocks`]). A group's clock never goes
+//! back: it is the latest stamp of its entries. A node whose own clock was set back gives its requests deadlines that lie
+//! behind it, once it is further behind than requests wait, and they are refused. Nothing is wrong with the mail then, and
+//! nothing in the refusal names the cause: this does.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use securanet_model::limits;
 
-use crate::GroupStatus;
+use crate::{GroupStatus, OFF_MILLIS_MAX, stamp};
 
 /// Less is the ordinary difference between stamping and looking.
 const AHEAD_MILLIS_MIN: u64 = 1000;
 /// As long as it lasts, it is said again so often.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// How far behind the clock is.
+/// What is wrong with the clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Behind {
+pub(crate) enum Wrong {
+    /// It differs from what most voters say.
+    Apart,
     /// Requests still end in time.
-    Little,
+    Behind,
     /// Further than requests wait: all writes are refused.
-    TooFar,
+    TooFarBehind,
 }
 
 /// Says it, at most once a minute, and at once when it gets worse or better.
 #[derive(Default)]
 pub(crate) struct ClockAlarm {
-    told: Mutex<Option<(Instant, Behind)>>,
+    told: Mutex<Option<(Instant, Wrong)>>,
 }
 
 impl ClockAlarm {
     /// Looks at all groups; what it said.
-    pub(crate) fn look(&self, statuses: &[GroupStatus], now: Instant) -> Option<Behind> {
+    pub(crate) fn look(&self, statuses: &[GroupStatus], now: Instant) -> Option<Wrong> {
+        if let Some(off) = statuses.iter().find_map(own_off) {
+            return self.is_news(Wrong::Apart, now).then(|| {
+                let off = stamp::told(off);
+                tracing::error!(
+                    "this node's clock is {off}: it writes nothing and hands over what it leads; set the clock"
+                );
+                Wrong::Apart
+            });
+        }
         let worst = statuses.iter().max_by_key(|status| status.clock_ahead_millis);
         let Some(worst) = worst.filter(|worst| worst.clock_ahead_millis >= AHEAD_MILLIS_MIN) else {
             *self.told.lock() = None;
             return None;
         };
         let too_far = worst.clock_ahead_millis >= limits::COMMIT_TIMEOUT_MILLIS;
-        let behind = if too_far { Behind::TooFar } else { Behind::Little };
-        let mut told = self.told.lock();
-        if told.is_some_and(|(at, told)| told == behind && now.duration_since(at) < AGAIN) {
+        let behind = if too_far { Wrong::TooFarBehind } else { Wrong::Behind };
+        if !self.is_news(behind, now) {
             return None;
         }
-        *told = Some((now, behind));
         let (group, behind_seconds) = (worst.group, worst.clock_ahead_millis / 1000);
-        match behind {
-            Behind::TooFar => tracing::error!(
+        if too_far {
+            tracing::error!(
                 %group,
                 behind_seconds,
                 "this node's clock is behind what it was: mail is refused for now (451) until it catches up; set the clock"
-            ),
-            Behind::Little => tracing::warn!(
+            );
+        } else {
+            tracing::warn!(
                 %group,
                 behind_seconds,
                 "this node's clock is behind what it was; mail goes on, but would be refused beyond 30 s"
-            ),
+            );
         }
         Some(behind)
     }
+
+    fn is_news(&self, wrong: Wrong, now: Instant) -> bool {
+        let mut told = self.told.lock();
+        if told.is_some_and(|(at, told)| told == wrong && now.duration_since(at) < AGAIN) {
+            return false;
+        }
+        *told = Some((now, wrong));
+        true
+    }
+}
+
+/// How far this node's clock is from the others', as a leader that it is finds, if that is too much.
+fn own_off(status: &GroupStatus) -> Option<i64> {
+    let own = status.members.iter().find(|member| member.replica == status.replica)?;
+    own.clock_off_millis.filter(|off| off.unsigned_abs() > OFF_MILLIS_MAX)
 }
 
 #[cfg(test)]
@@ -70,6 +96,7 @@ mod tests {
     use securanet_model::GroupId;
 
     use super::*;
+    use crate::MemberStatus;
 
     fn ahead(clock_ahead_millis: u64) -> [GroupStatus; 1] {
         [GroupStatus {
@@ -102,20 +129,40 @@ mod tests {
         let (alarm, start) = (ClockAlarm::default(), Instant::now());
         let look = |millis, seconds| alarm.look(&ahead(millis), start + Duration::from_secs(seconds));
         assert_eq!(look(999, 0), None, "the ordinary difference");
-        assert_eq!(look(60_000, 0), Some(Behind::TooFar));
+        assert_eq!(look(60_000, 0), Some(Wrong::TooFarBehind));
         assert_eq!(look(59_000, 1), None);
-        assert_eq!(look(58_000, 60), Some(Behind::TooFar));
+        assert_eq!(look(58_000, 60), Some(Wrong::TooFarBehind));
         assert_eq!(look(0, 61), None);
-        assert_eq!(look(60_000, 62), Some(Behind::TooFar), "set back again");
+        assert_eq!(look(60_000, 62), Some(Wrong::TooFarBehind), "set back again");
     }
 
     #[test]
     fn it_says_that_mail_is_refused_only_when_it_is_and_then_at_once() {
         let (alarm, start) = (ClockAlarm::default(), Instant::now());
         let look = |millis, seconds| alarm.look(&ahead(millis), start + Duration::from_secs(seconds));
-        assert_eq!(look(29_999, 0), Some(Behind::Little));
-        assert_eq!(look(30_000, 1), Some(Behind::TooFar));
-        assert_eq!(look(29_000, 2), Some(Behind::Little));
+        assert_eq!(look(29_999, 0), Some(Wrong::Behind));
+        assert_eq!(look(30_000, 1), Some(Wrong::TooFarBehind));
+        assert_eq!(look(29_000, 2), Some(Wrong::Behind));
         assert_eq!(look(1000, 3), None);
+    }
+
+    #[test]
+    fn a_leader_apart_from_the_others_is_told_before_anything_else() {
+        let (alarm, start) = (ClockAlarm::default(), Instant::now());
+        let mut statuses = ahead(60_000);
+        let own = |clock_off_millis| MemberStatus {
+            replica: 1,
+            node: "a".to_owned(),
+            voter: true,
+            leader: true,
+            matched: None,
+            silent_millis: None,
+            clock_off_millis,
+        };
+        statuses[0].members = vec![own(Some(-501))];
+        assert_eq!(alarm.look(&statuses, start), Some(Wrong::Apart));
+        assert_eq!(alarm.look(&statuses, start), None);
+        statuses[0].members = vec![own(Some(500))];
+        assert_eq!(alarm.look(&statuses, start), Some(Wrong::TooFarBehind));
     }
 }

@@ -223,7 +223,7 @@ impl Group {
             )));
         }
         if left_millis > limits::REQUEST_DEADLINE_MILLIS_MAX {
-            return Err(StoreError::Internal(format!(
+            return Err(StoreError::Unavailable(format!(
                 "the request's deadline is {} s away, {} s are allowed: the clock of the node it comes from is ahead of this \
                  node's",
                 left_millis / 1000,

@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     GroupStatus, RaftError, Settings, Stores,
     clock_alarm::ClockAlarm,
+    clocks::Clocks,
     fan_out::FanOut,
     gate::Gate,
     group::Group,
@@ -72,7 +73,8 @@ impl Groups {
         let watches = Arc::new(Watches::new(settings.watch_topics_max));
         let unflushed_bytes = Arc::new(AtomicU64::new(0));
         let pace = Pace::new(settings.bulk_bytes_per_second);
-        let network = Network::new(&settings.node, settings.peers.clone(), pace);
+        let clocks = Clocks::new(settings.clock.clone());
+        let network = Network::new(&settings.node, settings.peers.clone(), clocks, pace);
         let gate = Gate::new(network.clone(), stores.blobs.clone(), settings.clock.clone(), settings.fatal.clone());
         let (mut starting, mut replicas, mut wakes) = (Vec::new(), Vec::new(), Vec::new());
         for &id in &settings.groups {
@@ -116,8 +118,8 @@ impl Groups {
             let recovering = group.clone();
             tasks.spawn(async move { recovering.recover().await });
             tasks.spawn(keep_filled(group.clone(), inner.draining.subscribe()));
-            let (batcher, raft) = (group.batcher.clone(), group.raft.clone());
-            tasks.spawn(batcher.run(raft, inner.settings.clock.clone()));
+            let (batcher, raft, stamping) = (group.batcher.clone(), group.raft.clone(), group.clone());
+            tasks.spawn(batcher.run(raft, move || stamping.stamp()));
         }
         for (group, wake) in wakes.into_iter().filter(|(group, _)| *group != GroupId::DIRECTORY) {
             let worker = FanOut::new(group, inner.router.clone(), &inner.settings, wake, inner.draining.subscribe());
@@ -153,7 +155,7 @@ impl Groups {
     /// # Errors
     /// [`StoreError::NoGroup`]; [`StoreError::NotFound`] when it names a blob that neither this node nor a member of the
     /// group has; [`StoreError::Busy`] when too much waits; [`StoreError::Draining`]; [`StoreError::Unavailable`] when
-    /// it is not known to be committed (it may be, later); [`StoreError::Internal`] for a deadline too far away.
+    /// it is not known to be committed (it may be, later), and for a deadline too far away.
     pub async fn execute(&self, request: Execute) -> Result<(Vec<Reply>, u64), StoreError> {
         if *self.0.draining.borrow() {
             return Err(StoreError::Draining);
@@ -391,6 +393,7 @@ impl Inner {
         let statuses: Vec<GroupStatus> = self.router.groups.values().map(|group| group.status()).collect();
         statuses.iter().for_each(|status| self.gauges.publish(status));
         crate::metric::awaited(Groups(self.clone()).awaited());
+        crate::metric::clocks(&self.router.network.clocks().all());
         self.clock_alarm.look(&statuses, Instant::now());
     }
 }

@@ -23,6 +23,7 @@ pub mod fuzz;
 
 mod batch;
 mod clock_alarm;
+mod clocks;
 mod digest;
 mod error;
 mod fan_out;
@@ -45,12 +46,14 @@ pub mod retention;
 mod router;
 pub mod runtime;
 mod settings;
+mod stamp;
 pub mod state;
 mod status;
 mod stores;
 mod types;
 mod watches;
 
+pub use clocks::OFF_MILLIS_MAX;
 pub use digest::{GroupDigest, TableDigest, digests};
 pub use error::{FatalHook, RaftError, abort_process};
 pub use groups::Groups;

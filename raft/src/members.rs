@@ -116,6 +116,7 @@ impl Group {
             return Err(self.refuse(format!("replica {replica} has no vote")));
         }
         self.check_near(replica)?;
+        self.check_clock(replica)?;
         // One that cannot be asked could not lead either; writes would wait for an election.
         match self.ask(replica.get()).await {
             Ok(MemberState { hollow: false }) => {}
@@ -169,6 +170,7 @@ impl Group {
     /// The members, with what only the leader knows of them if this is it.
     pub(crate) fn member_statuses(&self, metrics: &RaftMetrics<TypeConfig>) -> Vec<MemberStatus> {
         let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        let off = if metrics.state.is_leader() { self.clocks_off(metrics) } else { BTreeMap::new() };
         let silent = |replica: u64| {
             let answered = metrics.heartbeat.as_ref()?.get(&replica).copied().flatten();
             if replica == self.replica_id() {
@@ -187,6 +189,7 @@ impl Group {
                 replication => replication.as_ref().and_then(|matched| Some(matched.get(&replica)?.as_ref()?.index)),
             },
             silent_millis: silent(replica).map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+            clock_off_millis: off.get(&replica).copied(),
         };
         metrics.membership_config.nodes().map(member).collect()
     }
@@ -315,7 +318,7 @@ impl Group {
         StoreError::NotLeader { leader: leader.map(|leader| leader.node) }
     }
 
-    fn refuse(&self, why: String) -> StoreError {
+    pub(crate) fn refuse(&self, why: String) -> StoreError {
         StoreError::Unavailable(format!("the members of group {} stay as they are: {why}", self.id()))
     }
 }

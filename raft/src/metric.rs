@@ -31,6 +31,7 @@ const BLOBS_AWAITED: &str = "securanet_blobs_awaited";
 const BLOB_BYTES_AWAITED: &str = "securanet_blobs_awaited_bytes";
 const MEMBER_LAG: &str = "securanet_group_member_lag_entries";
 const MEMBER_SILENT: &str = "securanet_group_member_silent_seconds";
+const PEER_CLOCK: &str = "securanet_peer_clock_ahead_seconds";
 const STOPPED: &str = "securanet_group_stopped";
 const GATE_MISSING: &str = "securanet_gate_missing_blobs_total";
 const BLOBS_FETCHED: &str = "securanet_blobs_fetched_total";
@@ -79,6 +80,10 @@ pub fn describe() {
     describe_gauge!(BLOB_BYTES_AWAITED, "octets still to come of the blobs that are being fetched");
     describe_gauge!(MEMBER_LAG, "entries that a member lacks; on the leader's node, 0 elsewhere");
     describe_gauge!(MEMBER_SILENT, "since when a member has not answered; on the leader's node, 0 elsewhere");
+    describe_gauge!(
+        PEER_CLOCK,
+        "how far another node's wall clock is ahead of this one's, at least; behind if negative; as heartbeats tell"
+    );
     describe_gauge!(STOPPED, "1 when the group has stopped: an operator must look");
 }
 
@@ -215,6 +220,14 @@ pub(crate) struct Gauges {
 pub(crate) fn awaited((blobs, bytes): (u64, u64)) {
     gauge!(BLOBS_AWAITED).set(float(blobs));
     gauge!(BLOB_BYTES_AWAITED).set(float(bytes));
+}
+
+/// How far the clocks of other nodes are ahead of this one's, in milliseconds.
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub(crate) fn clocks(ahead_millis: &[(String, i64)]) {
+    for (node, ahead) in ahead_millis {
+        gauge!(PEER_CLOCK, "node" => node.clone()).set(*ahead as f64 / 1000.0);
+    }
 }
 
 impl Gauges {

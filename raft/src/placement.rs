@@ -6,6 +6,9 @@
 //! Who votes already goes on, unless it was silent for longer than it is waited for; beyond that names decide, so that
 //! whoever looks at the same view wants the same. The leader belongs to the group's home site.
 //!
+//! A leader whose clock is wrong stamps nothing, so it hands over before anything else is done, and gets the leadership
+//! back when it has been right for as long as it must have been heard.
+//!
 //! One step at a time, and the view is taken anew before the next:
 //! 1. whoever must go (a removed store, a lost disk's old replica) and has no vote goes; its vote goes when the group can
 //!    spare it;
@@ -73,6 +76,8 @@ pub struct Member {
     pub steady: Duration,
     /// Whether it lacks blobs that its state names; none when it cannot be asked.
     pub hollow: Option<bool>,
+    /// Whether the clock of its node is known to be wrong.
+    pub wrong_clock: bool,
 }
 
 /// A store of the cluster.
@@ -124,7 +129,13 @@ pub enum Step {
 pub fn plan(view: &View) -> Option<Step> {
     // Without a directory everybody would have to go.
     let plan = Plan::new(view).filter(|plan| !plan.wanted.is_empty())?;
-    plan.dismiss().or_else(|| plan.add()).or_else(|| plan.promote()).or_else(|| plan.retire()).or_else(|| plan.lead())
+    let hurried = plan.leader.wrong_clock.then(|| plan.lead()).flatten();
+    hurried
+        .or_else(|| plan.dismiss())
+        .or_else(|| plan.add())
+        .or_else(|| plan.promote())
+        .or_else(|| plan.retire())
+        .or_else(|| plan.lead())
 }
 
 /// Why a member is where it is.
@@ -247,12 +258,16 @@ impl<'v> Plan<'v> {
     /// 5. Who leads instead.
     fn lead(&self) -> Option<Step> {
         let standing = self.members.get(&self.leader.replica)?.1;
-        let able = || self.members(Standing::Wanted).filter(|member| member.voter && member.is_fit());
+        let able =
+            || self.members(Standing::Wanted).filter(|member| member.voter && member.is_fit() && !member.wrong_clock);
         let at_home = |member: &&Member| self.view.home.is_some() && self.site(member) == self.view.home.as_deref();
         let steady = || able().filter(at_home).filter(|member| member.steady >= STEADY);
         let first = |member: &&Member| member.node.clone();
         let to = match standing {
             // Whoever is at home stays.
+            Standing::Wanted if self.leader.wrong_clock => {
+                able().min_by_key(|member| (!at_home(member), first(member)))
+            }
             Standing::Wanted if at_home(&self.leader) => None,
             Standing::Wanted => steady().min_by_key(first),
             Standing::Active | Standing::Leaving | Standing::Stale => {

@@ -11,6 +11,10 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use securanet_tests::{
+    cluster::{
+        node::Role,
+        sites::{Place, Plan, Sites},
+    },
     dialogue::Dialogue,
     ledger::Ledger,
     server::{Options, PASSWORD, Server, address, must},
@@ -318,4 +322,59 @@ fn a_certificate_of_which_a_third_is_left_is_renewed() {
     clock.set(0).unwrap();
     gateway.restart().unwrap();
     Dialogue::imap(gateway.address("imap"), "ann").unwrap();
+}
+
+#[test]
+fn a_store_whose_clock_jumps_leads_nothing_until_it_is_set_and_the_others_keep_the_time() {
+    let place = |(node, site): (&str, &str)| Place::new(node, site, Role::Both);
+    let sites = Sites::start(&Plan {
+        places: [("a", "east"), ("b", "west"), ("c", "south")].map(place).to_vec(),
+        accounts: vec!["ann".to_owned()],
+        config: String::new(),
+        seed: 1,
+        small_disks: Vec::new(),
+        clocks: true,
+    })
+    .unwrap();
+    let status = |asked: &str| {
+        let said = sites.node(asked).unwrap().cli(&["status", "--json"], "").unwrap();
+        serde_json::from_str::<serde_json::Value>(&said).unwrap()
+    };
+    let led_by = |node: &str| {
+        let of = |group: &&serde_json::Value| group["leader"] == node;
+        status("b")["groups"].as_array().unwrap().iter().filter(of).count()
+    };
+    let wait = |what: &str, holds: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < PATIENCE, "not in time: {what}: {:#}", status("b")["problems"]);
+            sleep(Duration::from_millis(100));
+        }
+    };
+    wait("each store leads the groups of its site", &|| ["a", "b", "c"].iter().all(|node| led_by(node) >= 2));
+
+    sites.clock("a").unwrap().set(600).unwrap();
+    let jumped = Instant::now();
+    wait("it leads nothing", &|| led_by("a") == 0);
+    println!("its groups are led elsewhere after {:.1?}", jumped.elapsed());
+    let told = status("c")["problems"].to_string();
+    assert!(told.contains("node a: its clock is 6") && told.contains("s ahead of the others'"), "{told}");
+    assert!(sites.node("a").unwrap().log().contains("it writes nothing and hands over what it leads; set the clock"));
+    let mut smtp = Dialogue::smtp(sites.node("b").unwrap().address("smtp").unwrap(), "EHLO").unwrap();
+    for number in 0..10 {
+        let reply = smtp.deliver("s@remote.example", &["ann"], &message(&format!("right-{number}"))).unwrap();
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    // Groups that keep the time of a clock that was ahead are told once that one is right again.
+    assert!(!told.contains("takes no changes from node b") && !told.contains("takes no changes from node c"), "{told}");
+
+    sites.clock("a").unwrap().set(0).unwrap();
+    wait("it has its groups back", &|| led_by("a") >= 2);
+    let problems = status("b")["problems"].to_string();
+    assert_eq!(problems, "[]");
+    for node in ["a", "b", "c"] {
+        let mut imap = Dialogue::imap(sites.node(node).unwrap().address("imap").unwrap(), "ann").unwrap();
+        let selected = imap.imap_ok("SELECT INBOX").unwrap();
+        assert!(selected.iter().any(|line| line == "* 10 EXISTS"), "{node}: {selected:?}");
+    }
 }

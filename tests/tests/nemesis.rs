@@ -60,8 +60,6 @@ fn places(stores: usize) -> Vec<Place> {
     places
 }
 
-/// A leader with a wrong clock does not give leadership away yet: only when it is named.
-const NAMED_ONLY: [Kind; 1] = [Kind::SkewStore];
 /// It takes long, and [`Kind::Replace`] comes the same ways: not in a run that is shorter than this.
 const TAKES_LONG: (Kind, Duration) = (Kind::Join, Duration::from_secs(120));
 /// From this length on a run must have reached all that seldom happens.
@@ -69,7 +67,7 @@ const LONG: Duration = Duration::from_secs(600);
 const LIBFAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 fn faults(time: Duration) -> Vec<Kind> {
-    let is_usual = |kind: &Kind| !NAMED_ONLY.contains(kind) && (*kind != TAKES_LONG.0 || time >= TAKES_LONG.1);
+    let is_usual = |kind: &Kind| *kind != TAKES_LONG.0 || time >= TAKES_LONG.1;
     match env::var("SECURANET_NEMESIS_FAULTS") {
         Ok(names) => names.split(',').map(|name| Kind::parse(name).unwrap()).collect(),
         Err(_) => KINDS.into_iter().filter(is_usual).collect(),

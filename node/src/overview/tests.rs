@@ -15,6 +15,7 @@ fn group(id: u32, on: usize, leader: Option<usize>, silent_millis: [u64; 3]) -> 
         voter: true,
         lag: leads.then_some(0),
         silent_millis: leads.then_some(silent_millis[at]),
+        clock_off_millis: leads.then_some(12),
     };
     GroupReport {
         group: GroupId::new(id),
@@ -116,6 +117,25 @@ fn who_is_hollow_or_far_behind_is_no_survivor() {
     let behind = with(|reports| group_of(reports, "a", 0).members[2].lag = Some(NEAR_ENTRIES + 1));
     assert_eq!(behind.problems, ["group 1: node c is 1001 entries behind"]);
     assert!(!behind.survives.any_node);
+}
+
+#[test]
+fn a_clock_that_is_not_the_others_is_told_once_and_whatever_else_is_wrong() {
+    let wrong = with(|reports| {
+        group_of(reports, "a", 0).members[1].clock_off_millis = Some(-600_123);
+        group_of(reports, "b", 1).members[2].clock_off_millis = Some(500);
+        group_of(reports, "b", 1).members[1].clock_off_millis = Some(-600_140);
+        let behind = group_of(reports, "b", 0);
+        (behind.hollow, behind.clock_ahead_millis) = (true, 600_000);
+    });
+    assert_eq!(
+        wrong.problems,
+        [
+            "group 1 lacks 0 message parts on node b: they are being fetched from other nodes",
+            "group 1 takes no changes from node b: its clock is 600 s behind; set the clock",
+            "node b: its clock is 600.1 s behind the others': it leads no group; set the clock"
+        ]
+    );
 }
 
 #[test]

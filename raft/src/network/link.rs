@@ -112,16 +112,22 @@ impl Link {
         let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
         let sessions = Arc::<Sessions>::default();
         let gather = if self.class == PeerClass::Votes { HEARTBEAT_GATHER } else { Duration::ZERO };
-        let frames = frames(queue, self.network.node().to_owned(), gather);
-        let class = self.class;
-        let (theirs, reach, node) = (sessions.clone(), self.network.reach().clone(), self.node.clone());
+        let (class, network, node) = (self.class, self.network.clone(), self.node.clone());
+        // Heartbeats go on whatever happens to appends: who takes none is lost.
+        let is_votes = class == PeerClass::Votes;
+        let (clocks, asked) = (network.clocks().clone(), node.clone());
+        let ask = move || if is_votes { clocks.ask(&asked) } else { None };
+        let frames = frames(queue, network.node().to_owned(), gather, ask);
+        let theirs = sessions.clone();
         let task = tokio::spawn(async move {
-            let is_votes = class == PeerClass::Votes;
-            let heard = || is_votes && reach.heard(&node);
-            let why = run(client, class, frames, &theirs, heard).await;
-            // Heartbeats go on whatever happens to appends: who takes none is lost.
+            let take = |reply: AppendReply| match reply.outcome {
+                Outcome::Clock { asked, wall } => network.clocks().answered(&node, asked, wall),
+                _ => theirs.answer(reply),
+            };
+            let heard = || is_votes && network.reach().heard(&node);
+            let why = run(client, class, frames, take, heard).await;
             if is_votes {
-                reach.lost(&node, &why);
+                network.reach().lost(&node, &why);
             }
             theirs.end(why);
         });
@@ -136,7 +142,7 @@ async fn run(
     mut client: Client,
     class: PeerClass,
     frames: impl Stream<Item = proto::AppendFrame> + Send + 'static,
-    sessions: &Sessions,
+    take: impl Fn(AppendReply),
     heard: impl Fn() -> bool,
 ) -> String {
     let begun = timeout(BEGIN_PATIENCE, async {
@@ -153,7 +159,7 @@ async fn run(
     loop {
         match replies.message().await {
             Ok(Some(frame)) => match replies_from_wire(frame) {
-                Ok(replies) => replies.into_iter().for_each(|reply| sessions.answer(reply)),
+                Ok(replies) => replies.into_iter().for_each(&take),
                 Err(error) => return error.to_string(),
             },
             Ok(None) => return "the other node has ended the stream".to_owned(),
@@ -168,16 +174,19 @@ fn frames(
     queue: mpsc::Receiver<Append>,
     node: String,
     gather: Duration,
+    ask: impl Fn() -> Option<u64> + Send + 'static,
 ) -> impl Stream<Item = proto::AppendFrame> + Send + 'static {
-    struct Frames {
+    struct Frames<A> {
         queue: mpsc::Receiver<Append>,
         node: Option<String>,
         /// Came with the last frame, and was too large for it.
         left: Option<Append>,
         gather: Duration,
+        /// The number of a question for the other node's clock, when it is time for one.
+        ask: A,
         repeated: Repeated,
     }
-    let frames = Frames { queue, node: Some(node), left: None, gather, repeated: Repeated::default() };
+    let frames = Frames { queue, node: Some(node), left: None, gather, ask, repeated: Repeated::default() };
     stream::unfold(frames, |mut frames| async move {
         let first = match frames.left.take() {
             Some(left) => left,
@@ -201,7 +210,7 @@ fn frames(
             }
             appends.push(next);
         }
-        let frame = AppendFrame { node: frames.node.take(), appends };
+        let frame = AppendFrame { node: frames.node.take(), appends, clock_asked: (frames.ask)() };
         Some((frame_to_wire(frame, &mut frames.repeated), frames))
     })
 }

@@ -45,6 +45,7 @@ pub use self::service::ReplicationService;
 pub(crate) use self::{blobs::checksum, pace::Pace, peer::Peer, snapshot_in::Arrivals};
 use self::{link::Link, reach::Reach};
 use crate::{
+    clocks::Clocks,
     members::MemberState,
     state::Replica,
     types::{Member, TypeConfig},
@@ -100,12 +101,14 @@ struct Shared {
     /// As many as there are nodes that this one leads a group with, twice.
     links: Mutex<HashMap<(String, PeerClass), Arc<Link>>>,
     reach: Reach,
+    clocks: Clocks,
     pace: Pace,
 }
 
 impl Network {
-    pub(crate) fn new(node: &str, peers: Arc<dyn Peers>, pace: Pace) -> Self {
-        Self(Arc::new(Shared { node: node.to_owned(), peers, links: Mutex::default(), reach: Reach::default(), pace }))
+    pub(crate) fn new(node: &str, peers: Arc<dyn Peers>, clocks: Clocks, pace: Pace) -> Self {
+        let (node, links, reach) = (node.to_owned(), Mutex::default(), Reach::default());
+        Self(Arc::new(Shared { node, peers, links, reach, clocks, pace }))
     }
 
     /// This node's name.
@@ -116,6 +119,11 @@ impl Network {
     /// Which nodes are lost.
     fn reach(&self) -> &Reach {
         &self.0.reach
+    }
+
+    /// What other nodes say of their clocks.
+    pub(crate) fn clocks(&self) -> &Clocks {
+        &self.0.clocks
     }
 
     /// What bulk traffic keeps to.

@@ -164,7 +164,8 @@ where
 
     fn answer(&mut self, outcome: Outcome) -> Option<Answer> {
         let answer = match outcome {
-            Outcome::Waiting { .. } => return None,
+            // The clock is the link's; it is no answer to an append.
+            Outcome::Waiting { .. } | Outcome::Clock { .. } => return None,
             Outcome::Matched(upto) => Ok(Ok(upto.map(convert::log_id))),
             Outcome::Conflict(at) => Ok(Err(StreamAppendError::Conflict(convert::log_id(at)))),
             Outcome::HigherVote(vote) => Ok(Err(StreamAppendError::HigherVote(convert::vote(vote)))),
@@ -190,9 +191,11 @@ where
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use securanet_model::UnixMillis;
 
     use super::*;
     use crate::{
+        clocks::Clocks,
         network::{Network, NoPeers, Pace, PeerClass},
         types::Vote,
     };
@@ -201,7 +204,8 @@ mod tests {
     /// refused connections did nothing else any more.
     #[tokio::test]
     async fn a_node_that_cannot_be_reached_is_not_called_so_again_before_openraft_asks_again() {
-        let network = Network::new("here", Arc::new(NoPeers), Pace::new(1));
+        let clocks = Clocks::new(Arc::new(|| UnixMillis::new(0)));
+        let network = Network::new("here", Arc::new(NoPeers), clocks, Pace::new(1));
         let link = network.link("there", PeerClass::Appends);
         let way = Way { group: GroupId::new(1), own: 1, target: 2 };
         let mut pausing = Box::pin(pipeline(&link, way, stream::pending()));

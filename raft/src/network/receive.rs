@@ -89,6 +89,11 @@ pub(super) async fn heartbeats(
             }
         };
         let Some(frame) = frame else { return };
+        if let Some(asked) = frame.clock_asked {
+            let outcome = Outcome::Clock { asked, wall: router.network.clocks().wall() };
+            // When the connection has ended, the next frame says so.
+            let _ = replies.send(AppendReply { session: 0, replica: 0, outcome }).await;
+        }
         for append in frame.appends {
             match group_for(&router, &append) {
                 Ok(_) if answering.len() >= HEARTBEATS_MAX => {

@@ -8,7 +8,7 @@ use std::{
 use securanet_model::ReplicaId;
 
 use super::Member;
-use crate::{GroupStatus, MemberStatus};
+use crate::{GroupStatus, MemberStatus, OFF_MILLIS_MAX};
 
 /// Since when the members of one group have been heard. Look again and again, at most some seconds apart.
 #[derive(Clone, Debug, Default)]
@@ -40,8 +40,9 @@ impl Heard {
                 silent,
                 steady: Duration::ZERO,
                 hollow: hollow.get(&replica).copied().flatten(),
+                wrong_clock: member.clock_off_millis.is_some_and(|off| off.unsigned_abs() > OFF_MILLIS_MAX),
             };
-            if found.lives() {
+            if found.lives() && !found.wrong_clock {
                 found.steady = now.duration_since(*self.0.entry(member.replica).or_insert(now));
             } else {
                 self.0.remove(&member.replica);
@@ -68,6 +69,7 @@ mod tests {
             leader: replica == 1,
             matched,
             silent_millis: Some(silent_millis),
+            clock_off_millis: None,
         };
         GroupStatus {
             group: GroupId::new(1),
@@ -110,6 +112,11 @@ mod tests {
         assert_eq!(steady(5000, 25), [25, 0, 25]);
         assert_eq!(steady(100, 30), [30, 0, 30]);
         assert_eq!(steady(100, 60), [60, 30, 60]);
+        let mut off = status(0);
+        off.members[1].clock_off_millis = Some(-501);
+        let members = heard.look(&off, &hollow, start + Duration::from_secs(60)).unwrap();
+        assert_eq!(members.iter().map(|member| member.wrong_clock).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(members[1].steady, Duration::ZERO, "one with a wrong clock may not lead");
         let follower = GroupStatus { is_leader: false, ..status(0) };
         assert_eq!(heard.look(&follower, &hollow, start), None);
         let again = heard.look(&status(0), &hollow, start + Duration::from_secs(61)).unwrap();

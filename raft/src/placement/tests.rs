@@ -23,6 +23,7 @@ fn member(store: &Store, voter: bool) -> Member {
         silent: Duration::ZERO,
         steady: LONG,
         hollow: Some(false),
+        wrong_clock: false,
     }
 }
 
@@ -255,6 +256,27 @@ fn the_leader_goes_home_when_somebody_there_is_steady() {
     assert_eq!(six.leader, ReplicaId::new(6));
 }
 
+#[test]
+fn a_leader_whose_clock_is_wrong_hands_over_first_of_all_and_to_nobody_of_whom_that_is_known() {
+    let mut view = view("A:x B:y C:z D:z");
+    view.home = Some("x".to_owned());
+    // There is something else to do.
+    view.members.pop();
+    view.member_mut(1).wrong_clock = true;
+    assert_eq!(plan(&view), Some(Step::HandOver(ReplicaId::new(2))));
+    view.member_mut(2).wrong_clock = true;
+    assert_eq!(plan(&view), Some(Step::HandOver(ReplicaId::new(3))));
+    view.member_mut(3).wrong_clock = true;
+    assert!(matches!(plan(&view), Some(Step::AddLearner { .. })), "nobody is better");
+    // At home, and wrong: it stays where it is.
+    let mut away = self::view("A:x B:y C:z");
+    away.home = Some("y".to_owned());
+    away.member_mut(2).wrong_clock = true;
+    assert_eq!(plan(&away), None);
+    away.member_mut(2).wrong_clock = false;
+    assert_eq!(plan(&away), Some(Step::HandOver(ReplicaId::new(2))));
+}
+
 /// xorshift64.
 struct Random(u64);
 
@@ -347,6 +369,7 @@ fn no_step_takes_the_majority_and_all_ends_whoever_is_silent_hollow_or_behind() 
             member.steady = Duration::from_secs([3600, 10][random.below(2) as usize]);
             member.lag = [Some(0), Some(5000), None][random.below(3) as usize];
             member.hollow = [Some(false), Some(false), Some(false), None][random.below(4) as usize];
+            member.wrong_clock = random.one_in(6);
         }
         if random.one_in(4) {
             let at = random.below(view.members.len() as u64) as usize;

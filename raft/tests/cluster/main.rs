@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic here is the failure")]
 
 mod anywhere;
+mod clocks;
 mod damage;
 mod fan_out;
 mod freshness;

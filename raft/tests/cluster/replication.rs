@@ -166,7 +166,7 @@ async fn what_is_for_another_replica_or_no_leaders_is_refused_with_a_reason() {
         append(2, 1, 1, vote, Vec::new()),
         append(3, 2, 1, leader, vec![bytes::Bytes::from_static(b"\x01junk")]),
     ];
-    let frame = proto::AppendFrame { hello: Some(hello), appends };
+    let frame = proto::AppendFrame { hello: Some(hello), appends, clock_asked: None };
     let frames = tokio_stream::StreamExt::chain(tokio_stream::once(frame), tokio_stream::pending());
     let mut replies = client.append(frames).await.unwrap().into_inner();
     let mut whys = std::collections::BTreeMap::new();
@@ -180,7 +180,7 @@ async fn what_is_for_another_replica_or_no_leaders_is_refused_with_a_reason() {
     assert!(whys[&2].contains("no leader's"), "{whys:?}");
     assert!(whys[&3].contains("does not decode"), "{whys:?}");
     // A stream that does not say who sends it is ended.
-    let frame = proto::AppendFrame { hello: None, appends: Vec::new() };
+    let frame = proto::AppendFrame::default();
     let frames = tokio_stream::StreamExt::chain(tokio_stream::once(frame), tokio_stream::pending());
     let ended = client.append(frames).await.unwrap().into_inner().message().await;
     assert!(matches!(ended, Ok(None)), "{ended:?}");

@@ -106,4 +106,6 @@ pub struct MemberReport {
     pub lag: Option<u64>,
     /// Milliseconds since it last answered, or since its leader leads.
     pub silent_millis: Option<u64>,
+    /// How far its node's clock is ahead of the median of the voters', in milliseconds; behind if negative.
+    pub clock_off_millis: Option<i64>,
 }

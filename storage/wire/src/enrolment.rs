@@ -229,6 +229,7 @@ mod tests {
             voter: true,
             lag: Some(3),
             silent_millis: None,
+            clock_off_millis: Some(-12),
         };
         let group = GroupReport {
             group: GroupId::new(1),

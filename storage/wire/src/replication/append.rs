@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use prost::bytes::Bytes;
-use securanet_model::GroupId;
+use securanet_model::{GroupId, UnixMillis};
 
 use super::{Ballot, Position, ballot, hello_from_wire, hello_to_wire, proto, reason};
 use crate::WireError;
@@ -24,6 +24,8 @@ pub struct AppendFrame {
     pub node: Option<String>,
     /// The appends.
     pub appends: Vec<Append>,
+    /// Asks for the receiver's wall clock: a number that its answer has again.
+    pub clock_asked: Option<u64>,
 }
 
 /// Entries for a log, or none: a heartbeat.
@@ -79,6 +81,13 @@ pub enum Outcome {
     Waiting {
         /// How many it names.
         blobs: u64,
+    },
+    /// What a frame asked for, whatever its appends: session and replica are 0.
+    Clock {
+        /// The number of the question.
+        asked: u64,
+        /// The receiver's wall clock.
+        wall: UnixMillis,
     },
 }
 
@@ -138,6 +147,7 @@ pub fn frame_to_wire(frame: AppendFrame, repeated: &mut Repeated) -> proto::Appe
     proto::AppendFrame {
         hello: frame.node.as_deref().map(hello_to_wire),
         appends: frame.appends.into_iter().map(|append| repeated.shorten(append)).collect(),
+        clock_asked: frame.clock_asked,
     }
 }
 
@@ -151,7 +161,7 @@ pub fn frame_from_wire(frame: proto::AppendFrame, repeated: &mut Repeated) -> Re
     }
     let node = frame.hello.map(|hello| hello_from_wire(Some(hello))).transpose()?;
     let appends = frame.appends.into_iter().map(|append| repeated.restore(append)).collect::<Result<_, _>>()?;
-    Ok(AppendFrame { node, appends })
+    Ok(AppendFrame { node, appends, clock_asked: frame.clock_asked })
 }
 
 fn append_from_wire(append: proto::Append) -> Result<Append, WireError> {
@@ -183,6 +193,7 @@ pub fn replies_to_wire(replies: Vec<AppendReply>) -> proto::ReplyFrame {
             Outcome::HigherVote(vote) => Wire::HigherVote(vote.into()),
             Outcome::Refused(why) => Wire::Refused(reason(why)),
             Outcome::Waiting { blobs } => Wire::Waiting(proto::Waiting { blobs }),
+            Outcome::Clock { asked, wall } => Wire::Clock(proto::Clock { asked, unix_millis: wall.get() }),
         };
         proto::AppendReply { session, replica, outcome: Some(outcome) }
     };
@@ -205,6 +216,7 @@ pub fn replies_from_wire(frame: proto::ReplyFrame) -> Result<Vec<AppendReply>, W
             Wire::HigherVote(vote) => Outcome::HigherVote(vote.into()),
             Wire::Refused(why) => Outcome::Refused(reason(why)),
             Wire::Waiting(waiting) => Outcome::Waiting { blobs: waiting.blobs },
+            Wire::Clock(clock) => Outcome::Clock { asked: clock.asked, wall: UnixMillis::new(clock.unix_millis) },
         };
         Ok(AppendReply { session, replica, outcome })
     };

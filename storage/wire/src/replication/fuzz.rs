@@ -89,6 +89,7 @@ mod tests {
         AppendFrame {
             node: Some("node-1".to_owned()),
             appends: vec![append.clone(), Append { entries: Vec::new(), ..append }],
+            clock_asked: Some(300),
         }
     }
 
@@ -111,6 +112,7 @@ mod tests {
             Outcome::HigherVote(VOTE),
             Outcome::Refused("no".to_owned()),
             Outcome::Waiting { blobs: 3 },
+            Outcome::Clock { asked: 300, wall: UnixMillis::new(1_700_000_000_000) },
         ];
         outcomes.map(|outcome| AppendReply { session: 9, replica: 4, outcome }).to_vec()
     }
@@ -176,7 +178,7 @@ mod tests {
         let (mut ours, mut theirs) = (Repeated::default(), Repeated::default());
         let heartbeat = |session, commit| {
             let append = Append { session, entries: Vec::new(), commit, ..frame().appends.remove(0) };
-            AppendFrame { node: None, appends: vec![append] }
+            AppendFrame { appends: vec![append], ..AppendFrame::default() }
         };
         let mut sizes = Vec::new();
         for (session, commit) in [(1, Some(AT)), (2, Some(AT)), (3, None), (4, None), (5, Some(AT))] {

@@ -1,0 +1,55 @@
+//! The time that a leader stamps its entries with: its wall clock, while the other voters agree with it.
+
+use std::collections::BTreeMap;
+
+use openraft::{RaftMetrics, async_runtime::watch::WatchReceiver};
+use securanet_model::{ReplicaId, StoreError, UnixMillis};
+
+use crate::{
+    clocks::{OFF_MILLIS_MAX, Standing},
+    group::Group,
+    types::TypeConfig,
+};
+
+impl Group {
+    /// The time for an entry; none while this node's clock is wrong, or has not been compared yet: then nothing is proposed.
+    pub(crate) fn stamp(&self) -> Option<UnixMillis> {
+        let clocks = self.network().clocks();
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let others = metrics.membership_config.voter_ids().filter(|voter| *voter != self.replica_id());
+        let others = others.filter_map(|voter| membership.get_node(&voter));
+        let standing = clocks.standing(others.map(|member| member.node.as_str()));
+        (standing == Standing::Right).then(|| clocks.wall())
+    }
+
+    /// How far the members' clocks are from the median of the voters', in milliseconds; behind if negative. Only those that
+    /// have said what theirs are, and this node's own.
+    pub(crate) fn clocks_off(&self, metrics: &RaftMetrics<TypeConfig>) -> BTreeMap<u64, i64> {
+        let membership = metrics.membership_config.membership();
+        let node = |replica: &u64| membership.get_node(replica).map_or("", |member| member.node.as_str());
+        let others = || metrics.membership_config.voter_ids().filter(|voter| *voter != self.replica_id());
+        let voters: Vec<u64> = others().collect();
+        let (own, off) = self.network().clocks().off(voters.iter().map(node));
+        let of = |replica: u64| (off.get(node(&replica)).copied()).map(|off| (replica, off));
+        voters.iter().copied().filter_map(of).chain([(self.replica_id(), own)]).collect()
+    }
+
+    /// Refuses one whose clock is wrong: it would lead and write nothing.
+    pub(crate) fn check_clock(&self, replica: ReplicaId) -> Result<(), StoreError> {
+        let off = self.clocks_off(&self.raft.metrics().borrow_watched());
+        match off.get(&replica.get()).copied().filter(|off| off.unsigned_abs() > OFF_MILLIS_MAX) {
+            None => Ok(()),
+            Some(off) => Err(self.refuse(format!("the clock of replica {replica}'s node is {}: set it", told(off)))),
+        }
+    }
+}
+
+/// How far a clock is from the others, for people.
+#[allow(clippy::cast_precision_loss, reason = "told to a tenth of a second")]
+pub(crate) fn told(off_millis: i64) -> String {
+    let (seconds, way) =
+        (off_millis.unsigned_abs() as f64 / 1000.0, if off_millis < 0 { "behind" } else { "ahead of" });
+    format!("{seconds:.1} s {way} the others'")
+}

@@ -64,7 +64,7 @@ impl Backend {
         tasks.spawn(renewal::look_after(files, credentials, link.clone(), known.clone(), shutdown.clone()));
         let stores = if cluster.stores.is_empty() { known.stores() } else { cluster.stores.clone() };
         let (store, keeping) = RemoteStore::new(&link, &stores).context("cluster.stores")?;
-        let peers = Arc::new(LinkPeers::new(known.clone()));
+        let peers = Arc::new(LinkPeers::new(cluster.site.clone(), known.clone()));
         peers.set_link(link.clone());
         let homes = Arc::new(Homes::new(cluster.site.clone()));
         let (cluster, homes_of) = (cluster.clone(), homes.clone());

@@ -96,7 +96,7 @@ pub(crate) async fn recover(config_file: &Path, wish: &Recover) -> anyhow::Resul
     let folder = cluster.folder(&config)?;
     let known = Arc::new(Known::load(&folder, cluster.reach.clone())?);
     let link = Link::new(Files::in_directory(&folder).credentials()?);
-    let peers = LinkPeers::new(known.clone());
+    let peers = LinkPeers::new(cluster.site.clone(), known.clone());
     peers.set_link(link.clone());
 
     let holdings = survey(&stores, (0..=made.shards).map(GroupId::new))?;

@@ -150,7 +150,8 @@ pub(crate) async fn come_in(config: &Config, token: &str) -> anyhow::Result<()> 
     let ask = JoinAsk { secret: ticket.secret, certificate_request, facts: facts(config, cluster) };
     let welcome = ask_each(&ticket, cluster.reach.values(), &ask).await?;
     let known = Known::load(&folder, BTreeMap::new())?;
-    let store = |address: &String| KnownNode { address: Some(address.clone()), store: true, removed: false };
+    let store =
+        |address: &String| KnownNode { address: Some(address.clone()), site: None, store: true, removed: false };
     known.remember(welcome.stores.iter().map(|(name, address)| (name.clone(), store(address))).collect())?;
     if let Some(data) = &config.data_directory {
         let replica = welcome.replica.context("the cluster gave this store no replica id")?;

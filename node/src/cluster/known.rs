@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use securanet_gateway::{
     link::{Admits, Expect, Identity, Link, NodeName, Peer, Pings},
     model::{
-        UnixMillis,
+        SiteName, UnixMillis,
         nodes::{Node, NodeFacts, NodeState},
     },
 };
@@ -34,6 +34,9 @@ const FILE: &str = "nodes.json";
 pub(crate) struct KnownNode {
     /// Where it is reached; none of a gateway alone.
     pub(crate) address: Option<String>,
+    /// Where it stands; none as long as group 0 has not said it.
+    #[serde(default)]
+    pub(crate) site: Option<SiteName>,
     /// Whether it is a store.
     pub(crate) store: bool,
     /// Whether it was removed.
@@ -67,10 +70,8 @@ impl Known {
     pub(crate) fn learn(&self, nodes: &[Node]) -> anyhow::Result<bool> {
         let known = |node: &Node| {
             let removed = node.state == NodeState::Removed;
-            (
-                node.facts.name.clone(),
-                KnownNode { address: node.facts.address.clone(), store: node.facts.store, removed },
-            )
+            let (address, site) = (node.facts.address.clone(), Some(node.facts.site.clone()));
+            (node.facts.name.clone(), KnownNode { address, site, store: node.facts.store, removed })
         };
         self.remember(nodes.iter().map(known).collect())
     }
@@ -97,6 +98,11 @@ impl Known {
     fn address(&self, name: &NodeName) -> Option<String> {
         let known = || self.nodes.load().get(name).and_then(|node| node.address.clone());
         self.reach.get(name).cloned().or_else(known)
+    }
+
+    /// Whether a node is known to stand in this site.
+    fn is_in(&self, site: &SiteName, name: &NodeName) -> bool {
+        self.nodes.load().get(name).is_some_and(|node| node.site.as_ref() == Some(site))
     }
 
     /// The stores that are not removed, as reached from here.
@@ -138,6 +144,8 @@ impl Known {
 
 /// The connections to other nodes.
 pub(crate) struct LinkPeers {
+    /// Where this node stands.
+    site: SiteName,
     known: Arc<Known>,
     /// Set once there is a certificate: the founder of a cluster makes it after its groups have begun.
     link: OnceLock<Link>,
@@ -146,8 +154,9 @@ pub(crate) struct LinkPeers {
 }
 
 impl LinkPeers {
-    pub(crate) fn new(known: Arc<Known>) -> Self {
-        Self { known, link: OnceLock::new(), peers: Mutex::default() }
+    /// Of a node in this site.
+    pub(crate) fn new(site: SiteName, known: Arc<Known>) -> Self {
+        Self { site, known, link: OnceLock::new(), peers: Mutex::default() }
     }
 
     /// From now on nodes are reached over this.
@@ -179,6 +188,10 @@ impl Peers for LinkPeers {
                 None
             }
         }
+    }
+
+    fn is_near(&self, node: &str) -> bool {
+        node.parse().is_ok_and(|name| self.known.is_in(&self.site, &name))
     }
 }
 
@@ -222,5 +235,20 @@ mod tests {
         known.learn(&nodes).expect("kept");
         assert_eq!(admits("b"), Err("node b was removed from the cluster".to_owned()));
         assert_eq!(known.stores(), ["a.example:2600"]);
+    }
+
+    #[test]
+    fn nodes_of_the_same_site_are_near_as_soon_as_the_directory_has_said_so() {
+        let folder = tempfile::tempdir().expect("folder");
+        let known = Arc::new(Known::load(folder.path(), BTreeMap::new()).expect("empty"));
+        let peers = |site: &str| LinkPeers::new(site.parse().expect("a name"), known.clone());
+        assert!(!peers("north").is_near("a"), "nothing is known of it");
+        // What files of before have: where it is reached, and no more.
+        let joined: Nodes =
+            serde_json::from_str(r#"{"a": {"address": "a.example:2600", "store": true}}"#).expect("read");
+        known.remember(joined).expect("kept");
+        assert!(!peers("north").is_near("a"));
+        known.learn(&[node("a", NodeState::Active)]).expect("kept");
+        assert!(peers("north").is_near("a") && !peers("south").is_near("a") && !peers("north").is_near("b"));
     }
 }

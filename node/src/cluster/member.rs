@@ -75,7 +75,7 @@ impl Place {
             member,
             files: Files::in_directory(&folder),
             address: cluster.address.context("cluster.address")?,
-            peers: Arc::new(LinkPeers::new(known.clone())),
+            peers: Arc::new(LinkPeers::new(cluster.site.clone(), known.clone())),
             known,
             opened: Arc::new(OnceLock::new()),
             homes: Arc::new(Homes::new(cluster.site.clone())),

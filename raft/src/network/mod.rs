@@ -76,6 +76,11 @@ pub trait Peers: Send + Sync + 'static {
     /// The connection of a class to a node, or none when the node is not known. It need not stand yet: it is made
     /// when it is first used, and made again when it breaks.
     fn channel(&self, node: &str, class: PeerClass) -> Option<Channel>;
+
+    /// Whether a node is in the same site as this one, as far as that is known.
+    fn is_near(&self, _node: &str) -> bool {
+        false
+    }
 }
 
 /// A node without peers.

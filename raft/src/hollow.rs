@@ -5,7 +5,8 @@
 //! learner is promoted that is hollow, and `status` says it. Its entries since the snapshot have passed the gate, so
 //! one walk over all names is enough; whatever goes wrong on the way, the walk begins anew.
 //!
-//! Blobs come from the leader, or from whichever other member has them, no faster than bulk traffic may.
+//! Blobs come from a member in the same site, or from the leader, or from whichever other member has them, no faster than
+//! bulk traffic may.
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,8 +54,7 @@ async fn fill(group: &Arc<Group>) -> Result<u64, String> {
         let page = named(group, after).await?;
         let missing = group.gate.hold(page.clone()).await?;
         for blob in missing {
-            // The leader is asked first.
-            let got = group.gate.fetch(&group.other_nodes(), blob, Urgency::Bulk).await;
+            let got = group.gate.fetch(&group.holders(None).sources(blob), blob, Urgency::Bulk).await;
             got.map_err(|why| format!("blob {blob}: {why}"))?;
             fetched += 1;
             group.lacks(group.lacking().saturating_sub(1));

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::{
     MemberStatus,
+    gate::Holders,
     group::{Group, not_leader},
     leader::Leader,
     placement::NEAR_ENTRIES,
@@ -226,18 +227,14 @@ impl Group {
         self.raft.server_metrics().borrow_watched().membership_config.voter_ids().collect()
     }
 
-    /// The nodes of the other members, the leader's first.
-    pub(crate) fn other_nodes(&self) -> Vec<String> {
+    /// Who may have a blob: the likeliest is `first`, then whoever leads.
+    pub(crate) fn holders(&self, first: Option<&str>) -> Holders {
         let leader = self.raft.server_metrics().borrow_watched().current_leader;
         let mut others: Vec<_> = self.members().into_iter().filter(|(id, _)| *id != self.replica_id()).collect();
         others.sort_by_key(|(id, _)| Some(*id) != leader);
-        others.into_iter().map(|(_, member)| member.node).collect()
-    }
-
-    /// Who may have a blob: `first`, then the others.
-    pub(crate) fn holders(&self, first: Option<&str>) -> Vec<String> {
-        let others = self.other_nodes().into_iter().filter(|node| Some(node.as_str()) != first);
-        first.map(str::to_owned).into_iter().chain(others).collect()
+        let others = others.into_iter().map(|(_, member)| member.node).filter(|node| Some(node.as_str()) != first);
+        let nodes = first.map(str::to_owned).into_iter().chain(others).collect();
+        Holders::new(self.network().node(), nodes, |node| self.gate.distance(node))
     }
 
     /// Whether a replica has nearly all entries.

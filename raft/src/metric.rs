@@ -1,4 +1,5 @@
-//! What operators can measure here. Labels: `group`, the number of the group; `member`, the node of one of its members.
+//! What operators can measure here. Labels: `group`, the number of the group; `member`, the node of one of its members;
+//! `from`, `near` for what comes from nodes of the same site and `far` for what comes from others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +37,7 @@ const STOPPED: &str = "securanet_group_stopped";
 const GATE_MISSING: &str = "securanet_gate_missing_blobs_total";
 const BLOBS_FETCHED: &str = "securanet_blobs_fetched_total";
 const BLOB_BYTES_FETCHED: &str = "securanet_blobs_fetched_bytes_total";
+const BLOBS_PASSED_ON: &str = "securanet_blobs_passed_on_total";
 const SNAPSHOTS_INSTALLED: &str = "securanet_group_snapshots_installed_total";
 const LEADER_CHANGES: &str = "securanet_group_leader_changes_total";
 const JOINT_CONFIGURATIONS: &str = "securanet_group_joint_configurations_total";
@@ -64,6 +66,7 @@ pub fn describe() {
     describe_counter!(GATE_MISSING, "blobs that an append from another node had to wait for");
     describe_counter!(BLOBS_FETCHED, "blobs got from other nodes");
     describe_counter!(BLOB_BYTES_FETCHED, "octets of blobs got from other nodes");
+    describe_counter!(BLOBS_PASSED_ON, "blobs got from other nodes for a node of the same site, and given to it");
     describe_counter!(SNAPSHOTS_INSTALLED, "states that came from another node as a whole");
     describe_counter!(LEADER_CHANGES, "times that entries of another leader than before were applied here");
     describe_counter!(JOINT_CONFIGURATIONS, "changes of members that passed through two configurations at once");
@@ -130,14 +133,27 @@ impl Syncs {
 /// The counters of the gate.
 pub(crate) struct Gated {
     missing: Counter,
-    fetched: Counter,
-    fetched_bytes: Counter,
+    near: Fetched,
+    far: Fetched,
+    passed_on: Counter,
+}
+
+/// What came from nodes of one kind.
+struct Fetched {
+    blobs: Counter,
+    bytes: Counter,
+}
+
+impl Fetched {
+    fn from(nodes: &'static str) -> Self {
+        Self { blobs: counter!(BLOBS_FETCHED, "from" => nodes), bytes: counter!(BLOB_BYTES_FETCHED, "from" => nodes) }
+    }
 }
 
 impl Gated {
     pub(crate) fn new() -> Self {
-        let (missing, fetched) = (counter!(GATE_MISSING), counter!(BLOBS_FETCHED));
-        Self { missing, fetched, fetched_bytes: counter!(BLOB_BYTES_FETCHED) }
+        let (missing, passed_on) = (counter!(GATE_MISSING), counter!(BLOBS_PASSED_ON));
+        Self { missing, near: Fetched::from("near"), far: Fetched::from("far"), passed_on }
     }
 
     /// An append waits for so many blobs.
@@ -146,9 +162,15 @@ impl Gated {
     }
 
     /// A blob has come.
-    pub(crate) fn fetched(&self, bytes: u64) {
-        self.fetched.increment(1);
-        self.fetched_bytes.increment(bytes);
+    pub(crate) fn fetched(&self, bytes: u64, is_near: bool) {
+        let fetched = if is_near { &self.near } else { &self.far };
+        fetched.blobs.increment(1);
+        fetched.bytes.increment(bytes);
+    }
+
+    /// A blob has come for another node of the site.
+    pub(crate) fn passed_on(&self) {
+        self.passed_on.increment(1);
     }
 }
 

@@ -49,10 +49,6 @@ impl Router {
         group.execute(request).await
     }
 
-    pub(crate) fn blobs(&self) -> &Arc<BlobStore> {
-        &self.blobs
-    }
-
     pub(crate) fn groups_count(&self) -> usize {
         self.groups.len()
     }
@@ -70,7 +66,7 @@ impl Router {
         }
         let holders = group.holders(from);
         for blob in missing {
-            self.gate.fetch(&holders, blob, Urgency::Commit).await.map_err(|why| {
+            self.gate.fetch(&holders.sources(blob), blob, Urgency::Commit).await.map_err(|why| {
                 tracing::warn!(%blob, request = %request.request, %why, "a request names a blob that is not here");
                 match why {
                     NotHad::Nowhere => StoreError::NotFound,

@@ -136,6 +136,11 @@ impl Network {
         &self.0.pace
     }
 
+    /// Whether a node is in this one's site.
+    pub(crate) fn is_near(&self, node: &str) -> bool {
+        self.0.peers.is_near(node)
+    }
+
     /// A client for a node.
     pub(crate) fn client(&self, node: &str, class: PeerClass) -> Result<Client, String> {
         let unknown = || format!("node {node:?} cannot be reached: this node does not know where it is");

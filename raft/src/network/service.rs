@@ -15,12 +15,12 @@ use securanet_wire::{
         taken_to_wire, transfer_from_wire, transfer_outcome_to_wire, vote_from_wire, vote_outcome_to_wire,
     },
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{blobs, convert, not_for, receive, snapshot_in};
-use crate::{group::Group, router::Router, runtime};
+use super::{blobs::Giving, convert, not_for, receive, snapshot_in};
+use crate::{group::Group, router::Router};
 
 /// Answers that wait for a connection; whoever makes more of them waits.
 const REPLIES_MAX: usize = 1024;
@@ -31,12 +31,13 @@ const FRAME_REPLIES_MAX: usize = 256;
 #[derive(Clone)]
 pub struct ReplicationService {
     router: Arc<Router>,
-    giving: Arc<Semaphore>,
+    giving: Giving,
 }
 
 impl ReplicationService {
     pub(crate) fn new(router: Arc<Router>) -> Self {
-        Self { router, giving: Arc::new(Semaphore::new(blobs::GIVING_MAX)) }
+        let giving = Giving::new(router.gate.clone(), router.blobs.clone());
+        Self { router, giving }
     }
 
     /// As tonic wants it, with the bounds that the protocol has.
@@ -174,12 +175,7 @@ impl Replication for ReplicationService {
     }
 
     async fn blob(&self, request: Request<proto::BlobRequest>) -> Result<Response<Self::BlobStream>, Status> {
-        let (_node, blob) = blob_request_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
-        let permit = self.giving.clone().acquire_owned().await;
-        let permit = permit.map_err(|error| Status::unavailable(error.to_string()))?;
-        let store = self.router.blobs().clone();
-        let (frames, waiting) = mpsc::channel(blobs::FRAMES_MAX);
-        runtime::spawn_blocking(move || blobs::give(&store, blob, &frames, permit));
-        Ok(Response::new(Box::pin(ReceiverStream::new(waiting))))
+        let ask = blob_request_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(self.giving.answer(ask)))))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Makes a node lead a group.
-async fn lead(cluster: &Cluster, group: u32, node: usize) {
+pub(crate) async fn lead(cluster: &Cluster, group: u32, node: usize) {
     let leader = cluster.leader(group).await;
     let to = ReplicaId::new(Cluster::replica(node));
     cluster.nodes[&leader].groups.transfer_leader(GroupId::new(group), to).await.unwrap();

@@ -14,6 +14,7 @@ mod nodes;
 mod placement;
 mod recover;
 mod replication;
+mod sites;
 mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;

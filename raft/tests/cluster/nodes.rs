@@ -1,7 +1,7 @@
 //! Nodes in one process that replicate over real gRPC on loopback, and can be killed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -26,6 +26,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Reaches other nodes through the relays.
 struct Relays {
     addresses: HashMap<String, SocketAddr>,
+    near: HashSet<String>,
     channels: Mutex<HashMap<(String, PeerClass), Channel>>,
 }
 
@@ -40,6 +41,10 @@ impl Peers for Relays {
         };
         let mut channels = self.channels.lock().unwrap();
         Some(channels.entry((node.to_owned(), class)).or_insert_with(new).clone())
+    }
+
+    fn is_near(&self, node: &str) -> bool {
+        self.near.contains(node)
     }
 }
 
@@ -60,6 +65,8 @@ impl Drop for Node {
 pub(crate) struct Cluster {
     pub(crate) links: Links,
     names: Vec<String>,
+    /// Where each node stands.
+    sites: Vec<usize>,
     voters: usize,
     pub(crate) disks: Vec<Arc<Disks>>,
     pub(crate) nodes: BTreeMap<usize, Node>,
@@ -67,16 +74,26 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts `nodes` nodes, the first `voters` of them voters, and waits until the groups have leaders.
+    /// Starts `nodes` nodes, the first `voters` of them voters, and waits until the groups have leaders. Each stands alone.
     pub(crate) async fn start(
         nodes: usize,
         voters: usize,
         tune: impl Fn(&mut Settings) + Send + Sync + 'static,
     ) -> Self {
+        Self::in_sites(&(0..nodes).collect::<Vec<_>>(), voters, tune).await
+    }
+
+    /// The same with a node for each of these, which is its site.
+    pub(crate) async fn in_sites(
+        sites: &[usize],
+        voters: usize,
+        tune: impl Fn(&mut Settings) + Send + Sync + 'static,
+    ) -> Self {
+        let (nodes, sites) = (sites.len(), sites.to_vec());
         let names: Vec<_> = (0..nodes).map(|node| format!("node-{node}")).collect();
         let disks = (0..nodes).map(|_| Arc::new(Disks::new())).collect();
         let mut cluster =
-            Self { links: Links::default(), names, voters, disks, nodes: BTreeMap::new(), tune: Arc::new(tune) };
+            Self { links: Links::default(), names, sites, voters, disks, nodes: BTreeMap::new(), tune: Arc::new(tune) };
         for node in 0..nodes {
             cluster.open(node).await;
         }
@@ -92,6 +109,19 @@ impl Cluster {
 
     pub(crate) fn name(&self, node: usize) -> &str {
         &self.names[node]
+    }
+
+    /// Octets that went between sites, by pair.
+    pub(crate) fn between_sites(&self) -> BTreeMap<(usize, usize), u64> {
+        let site = |name: &String| self.sites[self.names.iter().position(|node| node == name).unwrap()];
+        let mut sums = BTreeMap::new();
+        for ((from, to), octets) in self.links.bytes() {
+            let (one, other) = (site(&from), site(&to));
+            if one != other {
+                *sums.entry((one.min(other), one.max(other))).or_default() += octets;
+            }
+        }
+        sums
     }
 
     /// Where a node listens, without a relay between.
@@ -147,7 +177,9 @@ impl Cluster {
         settings.replica = ReplicaId::new(Self::replica(node));
         let voters = self.names[..self.voters].iter().enumerate();
         settings.voters = voters.map(|(node, name)| (ReplicaId::new(Self::replica(node)), name.clone())).collect();
-        settings.peers = Arc::new(Relays { addresses, channels: Mutex::default() });
+        let near = self.names.iter().zip(&self.sites).filter(|(_, site)| **site == self.sites[node]);
+        let near = near.map(|(name, _)| name.clone()).collect();
+        settings.peers = Arc::new(Relays { addresses, near, channels: Mutex::default() });
         (self.tune)(&mut settings);
         let stores = self.disks[node].stores();
         let groups = Groups::open(settings, &stores).await.unwrap();

@@ -24,7 +24,7 @@ fn tuned(world: &World, node: usize) -> Settings {
     settings.node = name(node);
     settings.replica = ReplicaId::new(replica(node));
     settings.voters = (0..world.voters).map(|node| (ReplicaId::new(replica(node)), name(node))).collect();
-    settings.peers = Arc::new(Wires::default());
+    settings.peers = Arc::new(Wires::of(node, world.nodes));
     settings.timing = Timing { heartbeat_millis: 100, election_millis: 280..400, probe_millis: 1000 };
     let flush_bytes = [2_000, 20_000, 1 << 20][random.below(3) as usize];
     settings.flush = FlushPolicy { bytes: flush_bytes, age: Duration::from_millis(500 + random.below(3000)) };

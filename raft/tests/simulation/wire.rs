@@ -16,14 +16,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::{Channel, Endpoint, Server, Uri, server::Connected};
 use turmoil::net::{TcpListener, TcpStream};
 
+use crate::world::name;
+
 const PORT: u16 = 7000;
 /// A connection over which nothing comes back for this and the next time is given up.
 const PING: Duration = Duration::from_millis(300);
 const PING_PATIENCE: Duration = Duration::from_millis(600);
 
+/// Sites that nodes stand in, in turn: three nodes are each alone, further ones are near one of them.
+const SITES: usize = 3;
+
 /// Reaches all nodes by their names.
-#[derive(Default)]
-pub(crate) struct Wires(Mutex<HashMap<(String, PeerClass), Channel>>);
+pub(crate) struct Wires {
+    near: Vec<String>,
+    channels: Mutex<HashMap<(String, PeerClass), Channel>>,
+}
+
+impl Wires {
+    /// Of this one of so many nodes.
+    pub(crate) fn of(node: usize, nodes: usize) -> Self {
+        let near = (0..nodes).filter(|other| other % SITES == node % SITES).map(name).collect();
+        Self { near, channels: Mutex::default() }
+    }
+}
 
 impl Peers for Wires {
     fn channel(&self, node: &str, class: PeerClass) -> Option<Channel> {
@@ -36,8 +51,12 @@ impl Peers for Wires {
                 Ok::<_, io::Error>(TokioIo::new(stream))
             }))
         };
-        let mut channels = self.0.lock().unwrap();
+        let mut channels = self.channels.lock().unwrap();
         Some(channels.entry((node.to_owned(), class)).or_insert_with(new).clone())
+    }
+
+    fn is_near(&self, node: &str) -> bool {
+        self.near.iter().any(|near| near == node)
     }
 }
 

@@ -55,8 +55,8 @@ pub fn fuzz_replication(data: &[u8]) {
     if let Some(taken) = accepted(data, taken_from_wire) {
         assert_eq!(taken_from_wire(taken_to_wire(taken.clone())), Ok(taken));
     }
-    if let Some((node, blob)) = accepted(data, blob_request_from_wire) {
-        assert_eq!(blob_request_from_wire(blob_request_to_wire(&node, blob)), Ok((node, blob)));
+    if let Some(ask) = accepted(data, blob_request_from_wire) {
+        assert_eq!(blob_request_from_wire(blob_request_to_wire(ask.clone())), Ok(ask));
     }
     // Only read; what is written is not made of these.
     drop(accepted(data, blob_step_from_wire));
@@ -117,6 +117,16 @@ mod tests {
         outcomes.map(|outcome| AppendReply { session: 9, replica: 4, outcome }).to_vec()
     }
 
+    fn blob_ask(holders: usize) -> BlobAsk {
+        let blob = BlobId { tenant: TenantId::new(1), hash: [9; 32] };
+        let holders = (0..holders).map(|holder| format!("node-{holder}")).collect();
+        BlobAsk { node: "node-1".to_owned(), blob, holders, bulk: true }
+    }
+
+    fn blob_frame(frame: proto::blob_frame::Frame) -> Vec<u8> {
+        proto::BlobFrame { frame: Some(frame) }.encode_to_vec()
+    }
+
     fn seeds() -> Vec<Vec<u8>> {
         let (node, group) = ("node-1".to_owned(), GroupId::new(3));
         let ask = VoteAsk {
@@ -150,11 +160,12 @@ mod tests {
             begin_to_wire(&begin).encode_to_vec(),
             taken_to_wire(SnapshotTaken::Taken(taken)).encode_to_vec(),
             taken_to_wire(SnapshotTaken::Installed(VOTE)).encode_to_vec(),
-            blob_request_to_wire("node-1", BlobId { tenant: TenantId::new(1), hash: [9; 32] }).encode_to_vec(),
-            proto::BlobFrame { frame: Some(proto::blob_frame::Frame::Bytes(Bytes::from_static(b"abc"))) }
-                .encode_to_vec(),
-            proto::BlobFrame { frame: Some(proto::blob_frame::Frame::Checksum(7)) }.encode_to_vec(),
-            proto::BlobFrame { frame: Some(proto::blob_frame::Frame::Damaged("bad".to_owned())) }.encode_to_vec(),
+            blob_request_to_wire(BlobAsk { bulk: false, ..blob_ask(0) }).encode_to_vec(),
+            blob_request_to_wire(blob_ask(HOLDERS_MAX)).encode_to_vec(),
+            blob_frame(proto::blob_frame::Frame::Bytes(Bytes::from_static(b"abc"))),
+            blob_frame(proto::blob_frame::Frame::Checksum(7)),
+            blob_frame(proto::blob_frame::Frame::Damaged("bad".to_owned())),
+            blob_frame(proto::blob_frame::Frame::Coming(proto::Coming {})),
         ]
     }
 
@@ -218,9 +229,16 @@ mod tests {
         assert!(vote(hello(1, "")).unwrap_err().to_string().contains("node"));
         assert!(vote(hello(1, &"n".repeat(256))).unwrap_err().to_string().contains("node"));
         assert!(vote(None).unwrap_err().to_string().contains("hello"));
-        let mut blob = blob_request_to_wire("node", BlobId { tenant: TenantId::new(1), hash: [9; 32] });
-        blob.hash = Bytes::from_static(&[9; 31]);
-        assert_eq!(blob_request_from_wire(blob), Err(WireError::Field("hash")));
+        let blob = |change: fn(&mut proto::BlobRequest)| {
+            let mut wire = blob_request_to_wire(blob_ask(HOLDERS_MAX));
+            change(&mut wire);
+            blob_request_from_wire(wire)
+        };
+        assert_eq!(blob(|_| {}), Ok(blob_ask(HOLDERS_MAX)));
+        assert_eq!(blob(|wire| wire.hash = Bytes::from_static(&[9; 31])), Err(WireError::Field("hash")));
+        assert_eq!(blob(|wire| wire.holders.push("node".to_owned())), Err(WireError::Field("holders")));
+        assert_eq!(blob(|wire| wire.holders[7].clear()), Err(WireError::Field("holders")));
+        assert_eq!(blob(|wire| wire.holders[7] = "n".repeat(256)), Err(WireError::Field("holders")));
         let frame = proto::BlobFrame { frame: Some(proto::blob_frame::Frame::Bytes(vec![0; 256 * 1024 + 1].into())) };
         assert_eq!(blob_step_from_wire(frame), Err(WireError::Field("bytes")));
         let long =

@@ -19,7 +19,7 @@ pub use ask::{
     vote_to_wire,
 };
 pub use snapshot::{
-    BlobStep, SnapshotBegin, SnapshotPosition, SnapshotStep, SnapshotTaken, begin_from_wire, begin_to_wire,
+    BlobAsk, BlobStep, SnapshotBegin, SnapshotPosition, SnapshotStep, SnapshotTaken, begin_from_wire, begin_to_wire,
     blob_request_from_wire, blob_request_to_wire, blob_step_from_wire, snapshot_frame_from_wire, taken_from_wire,
     taken_to_wire,
 };
@@ -33,6 +33,8 @@ pub const VERSION: u32 = 1;
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Octets of blob content in one frame.
 pub const BLOB_FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Nodes that a request for a blob names.
+pub const HOLDERS_MAX: usize = 16;
 /// Octets of a node's name.
 const NODE_BYTES_MAX: usize = 255;
 /// Octets of a reason.
@@ -98,10 +100,12 @@ fn hello_from_wire(hello: Option<proto::Hello>) -> Result<String, WireError> {
     if hello.version != VERSION {
         return Err(WireError::Field("version: this release speaks 1"));
     }
-    if hello.node.is_empty() || hello.node.len() > NODE_BYTES_MAX {
-        return Err(WireError::Field("node"));
-    }
-    Ok(hello.node)
+    if is_node(&hello.node) { Ok(hello.node) } else { Err(WireError::Field("node")) }
+}
+
+/// Whether this may be a node's name.
+fn is_node(name: &str) -> bool {
+    (1..=NODE_BYTES_MAX).contains(&name.len())
 }
 
 /// A reason as it may be logged: cut to its bound.

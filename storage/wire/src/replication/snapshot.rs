@@ -3,7 +3,9 @@
 use prost::bytes::Bytes;
 use securanet_model::{BlobId, GroupId, TenantId};
 
-use super::{BLOB_FRAME_BYTES_MAX, Ballot, ballot, hello_from_wire, hello_to_wire, proto, reason};
+use super::{
+    BLOB_FRAME_BYTES_MAX, Ballot, HOLDERS_MAX, ballot, hello_from_wire, hello_to_wire, is_node, proto, reason,
+};
 use crate::WireError;
 
 /// Octets of a row's key.
@@ -55,6 +57,19 @@ pub enum SnapshotTaken {
     Refused(String),
 }
 
+/// A wish for a blob.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BlobAsk {
+    /// The node that asks.
+    pub node: String,
+    /// What for.
+    pub blob: BlobId,
+    /// Where whoever is asked gets it from if it does not have it; at most [`HOLDERS_MAX`].
+    pub holders: Vec<String>,
+    /// Whether nobody waits for it.
+    pub bulk: bool,
+}
+
 /// A frame of a blob's stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BlobStep {
@@ -68,6 +83,8 @@ pub enum BlobStep {
     Checksum(u32),
     /// It is there, and damaged.
     Damaged(String),
+    /// It is not there yet, and on its way.
+    Coming,
 }
 
 /// The beginning of a snapshot's stream as it travels.
@@ -143,22 +160,28 @@ pub fn taken_from_wire(progress: proto::SnapshotProgress) -> Result<SnapshotTake
 
 /// A request for a blob as it travels.
 #[must_use]
-pub fn blob_request_to_wire(node: &str, blob: BlobId) -> proto::BlobRequest {
+pub fn blob_request_to_wire(ask: BlobAsk) -> proto::BlobRequest {
     proto::BlobRequest {
-        hello: Some(hello_to_wire(node)),
-        tenant: blob.tenant.get(),
-        hash: Bytes::copy_from_slice(&blob.hash),
+        hello: Some(hello_to_wire(&ask.node)),
+        tenant: ask.blob.tenant.get(),
+        hash: Bytes::copy_from_slice(&ask.blob.hash),
+        holders: ask.holders,
+        bulk: ask.bulk,
     }
 }
 
-/// A request for a blob from a peer: who asks, for what.
+/// A request for a blob from a peer.
 ///
 /// # Errors
 /// [`WireError`] names the field.
-pub fn blob_request_from_wire(request: proto::BlobRequest) -> Result<(String, BlobId), WireError> {
+pub fn blob_request_from_wire(request: proto::BlobRequest) -> Result<BlobAsk, WireError> {
     let node = hello_from_wire(request.hello)?;
     let hash = request.hash.as_ref().try_into().map_err(|_| WireError::Field("hash"))?;
-    Ok((node, BlobId { tenant: TenantId::new(request.tenant), hash }))
+    if request.holders.len() > HOLDERS_MAX || !request.holders.iter().all(|holder| is_node(holder)) {
+        return Err(WireError::Field("holders"));
+    }
+    let blob = BlobId { tenant: TenantId::new(request.tenant), hash };
+    Ok(BlobAsk { node, blob, holders: request.holders, bulk: request.bulk })
 }
 
 /// A frame of a blob's stream from a peer.
@@ -174,5 +197,6 @@ pub fn blob_step_from_wire(frame: proto::BlobFrame) -> Result<BlobStep, WireErro
         Frame::Missing(proto::Missing {}) => Ok(BlobStep::Missing),
         Frame::Checksum(checksum) => Ok(BlobStep::Checksum(checksum)),
         Frame::Damaged(why) => Ok(BlobStep::Damaged(reason(why))),
+        Frame::Coming(proto::Coming {}) => Ok(BlobStep::Coming),
     }
 }

@@ -13,7 +13,7 @@ Parts (all of them when none is named):
   outage      time without service after the loss of a node and of a site, at 20 and 80 ms
   rate        messages per second and CPU of three nodes against one
   text        octets between sites per octet of text mail
-  attachment  copies of 10 MiB for 200 recipients between sites
+  attachment  copies of 10 MiB for 200 recipients between sites, once and again, of one and of two stores a site
   idle        traffic between sites when nobody does anything
   back        time and octets to bring a node back, after an absence and without its disk
 

@@ -1,7 +1,7 @@
 //! What a cluster of three sites does and costs, measured with real processes and links that are slowed down.
 //!
-//! Each part builds a cluster of its own (sites `north`, `south` and `west`, one node that is store and gateway in each) and
-//! gives the rows of a table: what was measured, the figure, and what it is to be at most.
+//! Each part builds a cluster of its own (sites `north`, `south` and `west`, one node that is store and gateway in each, or
+//! two where it says so) and gives the rows of a table: what was measured, the figure, and what it is to be at most.
 
 mod back;
 mod bytes;
@@ -36,6 +36,8 @@ pub use self::{
 
 /// The nodes and their sites.
 const NODES: [(&str, &str); 3] = [("a", "north"), ("b", "south"), ("c", "west")];
+/// The second nodes of sites.
+const SECOND_NODES: [(&str, &str); 2] = [("d", "north"), ("e", "south")];
 /// A link is quiet when so little more than nothing goes over it in a second, both directions together.
 const QUIET_OCTETS: u64 = 8 * 1024;
 /// What a cluster has to do in the background is done within this.
@@ -119,6 +121,12 @@ fn drawn_words(random: &mut Random) -> String {
 fn three_sites(accounts: usize, round_trip: Duration) -> anyhow::Result<Sites> {
     let places = NODES.iter().map(|(node, site)| Place::new(node, site, Role::Both)).collect();
     sites(places, accounts, round_trip)
+}
+
+/// The same with a second node in two of them: five stores, of which no site has a majority.
+fn five_stores(accounts: usize, round_trip: Duration) -> anyhow::Result<Sites> {
+    let nodes = NODES.iter().chain(&SECOND_NODES);
+    sites(nodes.map(|(node, site)| Place::new(node, site, Role::Both)).collect(), accounts, round_trip)
 }
 
 fn sites(places: Vec<Place>, accounts: usize, round_trip: Duration) -> anyhow::Result<Sites> {

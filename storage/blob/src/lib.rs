@@ -14,6 +14,7 @@ pub mod collect;
 mod deposit;
 mod envelope;
 pub mod error;
+pub mod frame;
 pub mod fuzz;
 mod identity;
 pub mod intake;

@@ -1,8 +1,13 @@
 //! Entries for fuzzing what is read from disk or from peers: must not panic, and what decodes encodes again.
 
+use bytes::Bytes;
 use securanet_model::record;
 
-use crate::{format, state::snapshot::Chunk};
+use crate::{
+    format,
+    network::{Opener, ROOM_BYTES, close},
+    state::snapshot::Chunk,
+};
 
 /// A row of the log.
 ///
@@ -28,11 +33,22 @@ pub fn fuzz_snapshot_chunk(data: &[u8]) {
     assert_eq!(again.as_ref(), Ok(&chunk));
 }
 
+/// A row as it travels between sites.
+///
+/// # Panics
+/// When a row that is opened does not come back as it was: a bug.
+pub fn fuzz_row_form(data: &[u8]) {
+    let data = Bytes::copy_from_slice(data);
+    // What another node sends may be refused, not panic.
+    drop(close(&data, |_| Some(data.clone())));
+    let form = Opener::default().open(&data, &mut ROOM_BYTES.clone());
+    assert_eq!(close(&form, |_| None).as_ref(), Ok(&data));
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use bytes::Bytes;
     use openraft::{EntryPayload, Membership, entry::RaftEntry};
     use securanet_model::{BlobId, TenantId, UnixMillis, request::Proposal};
 
@@ -110,6 +126,15 @@ mod tests {
     #[test]
     fn snapshot_chunks_survive_mutations() {
         feed_mutations(&chunks(), fuzz_snapshot_chunk);
+    }
+
+    #[test]
+    fn rows_that_are_opened_and_forms_survive_mutations() {
+        let sealed = |text: &str| securanet_blob::frame::compress(text.repeat(30).as_bytes()).unwrap();
+        let row = Bytes::from([&b"row "[..], &sealed("text "), b" and ", &sealed("another one. "), b" end"].concat());
+        let form = Opener::default().open(&row, &mut ROOM_BYTES.clone());
+        assert!(form.len() > 500, "it is opened");
+        feed_mutations(&[row.to_vec(), form.to_vec()], fuzz_row_form);
     }
 
     /// What data directories hold today, every later release must read: these bytes never change.

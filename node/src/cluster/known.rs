@@ -42,6 +42,9 @@ pub(crate) struct KnownNode {
     /// Whether it was removed.
     #[serde(default)]
     pub(crate) removed: bool,
+    /// Where it stands; an older release did not remember it.
+    #[serde(default)]
+    pub(crate) site: Option<SiteName>,
 }
 
 type Nodes = BTreeMap<NodeName, KnownNode>;
@@ -100,9 +103,9 @@ impl Known {
         self.reach.get(name).cloned().or_else(known)
     }
 
-    /// Whether a node is known to stand in this site.
-    fn is_in(&self, site: &SiteName, name: &NodeName) -> bool {
-        self.nodes.load().get(name).is_some_and(|node| node.site.as_ref() == Some(site))
+    /// Whether a node stands in this site; none when that is not known.
+    fn is_in(&self, site: &SiteName, name: &NodeName) -> Option<bool> {
+        self.nodes.load().get(name)?.site.as_ref().map(|stands| stands == site)
     }
 
     /// The stores that are not removed, as reached from here.
@@ -190,8 +193,8 @@ impl Peers for LinkPeers {
         }
     }
 
-    fn is_near(&self, node: &str) -> bool {
-        node.parse().is_ok_and(|name| self.known.is_in(&self.site, &name))
+    fn is_near(&self, node: &str) -> Option<bool> {
+        self.known.is_in(&self.site, &node.parse().ok()?)
     }
 }
 
@@ -242,13 +245,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let known = Arc::new(Known::load(folder.path(), BTreeMap::new()).expect("empty"));
         let peers = |site: &str| LinkPeers::new(site.parse().expect("a name"), known.clone());
-        assert!(!peers("north").is_near("a"), "nothing is known of it");
+        assert_eq!(peers("north").is_near("a"), None, "nothing is known of it");
         // What files of before have: where it is reached, and no more.
         let joined: Nodes =
             serde_json::from_str(r#"{"a": {"address": "a.example:2600", "store": true}}"#).expect("read");
         known.remember(joined).expect("kept");
-        assert!(!peers("north").is_near("a"));
+        assert_eq!(peers("north").is_near("a"), None);
         known.learn(&[node("a", NodeState::Active)]).expect("kept");
-        assert!(peers("north").is_near("a") && !peers("south").is_near("a") && !peers("north").is_near("b"));
+        let near = |site, node| peers(site).is_near(node);
+        assert_eq!([near("north", "a"), near("south", "a"), near("north", "b")], [Some(true), Some(false), None]);
     }
 }

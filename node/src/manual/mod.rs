@@ -72,6 +72,8 @@ pub mod adr {
     pub mod adr_0025_recovery_from_one_replica {}
     #[doc = include_str!("adr/0026-simulation.md")]
     pub mod adr_0026_simulation {}
+    #[doc = include_str!("adr/0027-text-is-open-between-sites.md")]
+    pub mod adr_0027_text_is_open_between_sites {}
     #[doc = include_str!("adr/0028-the-clock-guard.md")]
     pub mod adr_0028_the_clock_guard {}
 }

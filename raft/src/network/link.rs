@@ -17,7 +17,10 @@ use securanet_wire::replication::{
 };
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{Client, HEARTBEAT_GATHER, Network, Owned, PeerClass};
+use super::{
+    Client, HEARTBEAT_GATHER, Network, Owned, PeerClass,
+    packing::{Outgoing, Taken},
+};
 
 /// Appends that wait for the stream.
 const OUTGOING_MAX: usize = 256;
@@ -117,7 +120,9 @@ impl Link {
         let is_votes = class == PeerClass::Votes;
         let (clocks, asked) = (network.clocks().clone(), node.clone());
         let ask = move || if is_votes { clocks.ask(&asked) } else { None };
-        let frames = frames(queue, network.node().to_owned(), gather, ask);
+        let packing = Outgoing::new(network.clone(), node.clone());
+        let taken = packing.taken();
+        let frames = frames(queue, network.node().to_owned(), gather, packing, ask);
         let theirs = sessions.clone();
         let task = tokio::spawn(async move {
             let take = |reply: AppendReply| match reply.outcome {
@@ -125,7 +130,7 @@ impl Link {
                 _ => theirs.answer(reply),
             };
             let heard = || is_votes && network.reach().heard(&node);
-            let why = run(client, class, frames, take, heard).await;
+            let why = run(client, class, frames, (&take, &taken), heard).await;
             if is_votes {
                 network.reach().lost(&node, &why);
             }
@@ -142,7 +147,7 @@ async fn run(
     mut client: Client,
     class: PeerClass,
     frames: impl Stream<Item = proto::AppendFrame> + Send + 'static,
-    take: impl Fn(AppendReply),
+    (take, taken): (&impl Fn(AppendReply), &Taken),
     heard: impl Fn() -> bool,
 ) -> String {
     let begun = timeout(BEGIN_PATIENCE, async {
@@ -158,10 +163,13 @@ async fn run(
     };
     loop {
         match replies.message().await {
-            Ok(Some(frame)) => match replies_from_wire(frame) {
-                Ok(replies) => replies.into_iter().for_each(&take),
-                Err(error) => return error.to_string(),
-            },
+            Ok(Some(frame)) => {
+                taken.hear(&frame);
+                match replies_from_wire(frame) {
+                    Ok(replies) => replies.into_iter().for_each(take),
+                    Err(error) => return error.to_string(),
+                }
+            }
             Ok(None) => return "the other node has ended the stream".to_owned(),
             Err(status) => return status.to_string(),
         }
@@ -174,6 +182,7 @@ fn frames(
     queue: mpsc::Receiver<Append>,
     node: String,
     gather: Duration,
+    outgoing: Outgoing,
     ask: impl Fn() -> Option<u64> + Send + 'static,
 ) -> impl Stream<Item = proto::AppendFrame> + Send + 'static {
     struct Frames<A> {
@@ -185,8 +194,9 @@ fn frames(
         /// The number of a question for the other node's clock, when it is time for one.
         ask: A,
         repeated: Repeated,
+        outgoing: Outgoing,
     }
-    let frames = Frames { queue, node: Some(node), left: None, gather, ask, repeated: Repeated::default() };
+    let frames = Frames { queue, node: Some(node), left: None, gather, ask, repeated: Repeated::default(), outgoing };
     stream::unfold(frames, |mut frames| async move {
         let first = match frames.left.take() {
             Some(left) => left,
@@ -211,7 +221,10 @@ fn frames(
             appends.push(next);
         }
         let frame = AppendFrame { node: frames.node.take(), appends, clock_asked: (frames.ask)() };
-        Some((frame_to_wire(frame, &mut frames.repeated), frames))
+        let frame = frame_to_wire(frame, &mut frames.repeated);
+        let packed = frames.outgoing.frame(frame);
+        let packed = packed.inspect_err(|error| tracing::warn!(%error, "a stream of appends is ended, and begun anew"));
+        Some((packed.ok()?, frames))
     })
 }
 

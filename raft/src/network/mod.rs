@@ -1,10 +1,10 @@
 //! How a group's replicas reach each other.
 //!
 //! A node tells this room how to reach others ([`Peers`]); everything else is here. Outwards: [`Network`] makes the
-//! clients that openraft asks for ([`peer`]). Appends of all groups to a node share one stream, and heartbeats another
-//! one on a connection of their own, where those of all groups are gathered for some milliseconds ([`link`]); appends
-//! are pipelined ([`pipeline`]); snapshots go on where they were cut off ([`snapshot`]). Inwards: [`service`] hands what
-//! comes to the group that it names, appends through [`receive`].
+//! clients that openraft asks for ([`peer`]). Appends of all groups to a node share one stream, packed between sites
+//! ([`packing`]), and heartbeats another one on a connection of their own, where those of all groups are gathered for
+//! some milliseconds ([`link`]); appends are pipelined ([`pipeline`]); snapshots go on where they were cut off
+//! ([`snapshot`]). Inwards: [`service`] hands what comes to the group that it names, appends through [`receive`].
 //!
 //! Everything waits only so long: an append two seconds for any sign of life, a vote as long as openraft says, a chunk
 //! of a snapshot half a minute. Every queue is bounded; who is faster than the other waits.
@@ -17,10 +17,13 @@ mod blobs;
 mod convert;
 mod link;
 mod pace;
+mod packing;
+mod passed;
 mod peer;
 mod pipeline;
 mod reach;
 mod receive;
+mod rows;
 mod service;
 mod snapshot;
 mod snapshot_in;
@@ -41,9 +44,10 @@ use securanet_wire::{
 use tokio::{task::JoinHandle, time::timeout};
 use tonic::transport::Channel;
 
+pub(crate) use self::rows::{Opener, ROOM_BYTES, close};
 pub use self::service::ReplicationService;
 pub(crate) use self::{blobs::checksum, pace::Pace, peer::Peer, snapshot_in::Arrivals};
-use self::{link::Link, reach::Reach};
+use self::{link::Link, packing::Packs, reach::Reach};
 use crate::{
     clocks::Clocks,
     members::MemberState,
@@ -77,9 +81,9 @@ pub trait Peers: Send + Sync + 'static {
     /// when it is first used, and made again when it breaks.
     fn channel(&self, node: &str, class: PeerClass) -> Option<Channel>;
 
-    /// Whether a node is in the same site as this one, as far as that is known.
-    fn is_near(&self, _node: &str) -> bool {
-        false
+    /// Whether a node is in the same site as this one; none when that is not known.
+    fn is_near(&self, _node: &str) -> Option<bool> {
+        None
     }
 }
 
@@ -108,12 +112,13 @@ struct Shared {
     reach: Reach,
     clocks: Clocks,
     pace: Pace,
+    packs: Packs,
 }
 
 impl Network {
     pub(crate) fn new(node: &str, peers: Arc<dyn Peers>, clocks: Clocks, pace: Pace) -> Self {
-        let (node, links, reach) = (node.to_owned(), Mutex::default(), Reach::default());
-        Self(Arc::new(Shared { node, peers, links, reach, clocks, pace }))
+        let (node, links, reach, packs) = (node.to_owned(), Mutex::default(), Reach::default(), Packs::default());
+        Self(Arc::new(Shared { node, peers, links, reach, clocks, pace, packs }))
     }
 
     /// This node's name.
@@ -136,9 +141,26 @@ impl Network {
         &self.0.pace
     }
 
-    /// Whether a node is in this one's site.
+    /// What is packed and taken here.
+    fn packs(&self) -> &Packs {
+        &self.0.packs
+    }
+
+    /// A node has passed a request on to this one.
+    fn has_passed(&self, node: &str, request: &Execute) {
+        if self.is_far(node) {
+            self.packs().passed.remember(node, request);
+        }
+    }
+
+    /// Whether a node is known to be in this one's site: it costs little to ask it.
     pub(crate) fn is_near(&self, node: &str) -> bool {
-        self.0.peers.is_near(node)
+        self.0.peers.is_near(node) == Some(true)
+    }
+
+    /// Whether a node is known to be in another site: octets to it are worth the time to compress them.
+    fn is_far(&self, node: &str) -> bool {
+        self.0.peers.is_near(node) == Some(false)
     }
 
     /// A client for a node.
@@ -153,6 +175,9 @@ impl Network {
     pub(crate) async fn execute(&self, node: &str, request: &Execute) -> Result<(Vec<Reply>, u64), StoreError> {
         let unavailable = |why: String| StoreError::Unavailable(format!("node {node:?}: {why}"));
         let mut client = self.client(node, PeerClass::Appends).map_err(unavailable)?;
+        if self.is_far(node) {
+            self.packs().passed.keep(request);
+        }
         let asked = timeout(FORWARD_PATIENCE, client.execute(forward_to_wire(self.node(), request))).await;
         let asked = asked.map_err(|_| unavailable(format!("no answer within {FORWARD_PATIENCE:?}")))?;
         let reply = asked.map_err(|status| unavailable(status.to_string()))?.into_inner();

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Owned, convert, not_for, pipeline::WINDOW_REQUESTS};
+use super::{Owned, convert, not_for, packing::Incoming, pipeline::WINDOW_REQUESTS, rows::NotClosed};
 use crate::{
     group::Group,
     router::Router,
@@ -31,10 +31,20 @@ const ADMITTED_MAX: usize = 8;
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
 /// Who sends on a connection.
-#[derive(Default)]
 struct Sender {
     node: Option<String>,
     repeated: Repeated,
+    incoming: Incoming,
+}
+
+impl Sender {
+    fn new(router: &Router) -> Self {
+        Self { node: None, repeated: Repeated::default(), incoming: Incoming::new(router.network.clone()) }
+    }
+
+    fn read(&mut self, frame: proto::AppendFrame) -> Result<AppendFrame, NotClosed> {
+        Ok(frame_from_wire(self.incoming.frame(frame)?, &mut self.repeated)?)
+    }
 }
 
 /// Takes the appends of a connection in; ends with it.
@@ -44,7 +54,7 @@ pub(super) async fn appends(
     replies: mpsc::Sender<AppendReply>,
 ) {
     let mut sessions: HashMap<GroupId, Inbound> = HashMap::new();
-    let mut sender = Sender::default();
+    let mut sender = Sender::new(&router);
     while let Some(frame) = next_frame(&mut frames, &replies, &mut sender).await {
         let from: Arc<str> = sender.node.as_deref().unwrap_or_default().into();
         for append in frame.appends {
@@ -76,7 +86,7 @@ pub(super) async fn heartbeats(
     mut frames: tonic::Streaming<proto::AppendFrame>,
     replies: mpsc::Sender<AppendReply>,
 ) {
-    let mut sender = Sender::default();
+    let mut sender = Sender::new(&router);
     let mut answering = stream::FuturesUnordered::new();
     loop {
         let frame = tokio::select! {
@@ -148,7 +158,7 @@ async fn next_frame(
         frame = frames.message() => frame.ok().flatten()?,
         () = replies.closed() => return None,
     };
-    let frame = match frame_from_wire(frame, &mut sender.repeated) {
+    let frame = match sender.read(frame) {
         Ok(frame) => frame,
         Err(error) => {
             tracing::warn!(from = sender.node.as_deref(), %error, "a peer's frame is refused, and its stream ended");

@@ -2,14 +2,14 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use securanet_model::GroupId;
 use securanet_wire::{
     outcome_to_wire,
     proto::ExecuteReply,
     replication::{
-        AppendReply, Ballot, MESSAGE_BYTES_MAX, ReplicaState, SnapshotStep, TransferOutcome, blob_request_from_wire,
-        forward_from_wire, proto,
+        AppendReply, Ballot, MESSAGE_BYTES_MAX, Packing, ReplicaState, SnapshotStep, TransferOutcome,
+        blob_request_from_wire, forward_from_wire, packing_to_wire, proto,
         proto::replication_server::{Replication, ReplicationServer},
         read_index_to_wire, replica_from_wire, replies_to_wire, snapshot_frame_from_wire, state_outcome_to_wire,
         taken_to_wire, transfer_from_wire, transfer_outcome_to_wire, vote_from_wire, vote_outcome_to_wire,
@@ -63,10 +63,10 @@ impl ReplicationService {
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Answers as frames: whatever is ready goes together.
-fn frames(replies: mpsc::Receiver<AppendReply>) -> Answers<proto::ReplyFrame> {
+/// Answers as frames: whatever is ready goes together. The first one says what is taken here.
+fn frames(replies: mpsc::Receiver<AppendReply>, taken: Option<Packing>) -> Answers<proto::ReplyFrame> {
     let frames = ReceiverStream::new(replies).ready_chunks(FRAME_REPLIES_MAX);
-    Box::pin(frames.map(|replies| Ok(replies_to_wire(replies))))
+    Box::pin(stream::iter(taken.map(packing_to_wire)).chain(frames.map(replies_to_wire)).map(Ok))
 }
 
 fn wrong(error: &securanet_wire::WireError) -> Status {
@@ -87,7 +87,7 @@ impl Replication for ReplicationService {
     ) -> Result<Response<Self::AppendStream>, Status> {
         let (replies, waiting) = mpsc::channel(REPLIES_MAX);
         tokio::spawn(receive::appends(self.router.clone(), request.into_inner(), replies));
-        Ok(Response::new(frames(waiting)))
+        Ok(Response::new(frames(waiting, self.router.network.packs().taken())))
     }
 
     async fn heartbeat(
@@ -96,7 +96,7 @@ impl Replication for ReplicationService {
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let (replies, waiting) = mpsc::channel(REPLIES_MAX);
         tokio::spawn(receive::heartbeats(self.router.clone(), request.into_inner(), replies));
-        Ok(Response::new(frames(waiting)))
+        Ok(Response::new(frames(waiting, None)))
     }
 
     async fn vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteReply>, Status> {
@@ -133,6 +133,7 @@ impl Replication for ReplicationService {
 
     async fn execute(&self, request: Request<proto::ExecuteRequest>) -> Result<Response<ExecuteReply>, Status> {
         let (node, request) = forward_from_wire(request.into_inner()).map_err(|error| wrong(&error))?;
+        self.router.network.has_passed(&node, &request);
         let outcome = self.router.execute_from(request, &node).await;
         Ok(Response::new(outcome_to_wire(&outcome)))
     }

@@ -11,6 +11,7 @@ mod gate;
 mod links;
 mod membership;
 mod nodes;
+mod packing;
 mod placement;
 mod recover;
 mod replication;

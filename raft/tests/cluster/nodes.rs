@@ -43,8 +43,8 @@ impl Peers for Relays {
         Some(channels.entry((node.to_owned(), class)).or_insert_with(new).clone())
     }
 
-    fn is_near(&self, node: &str) -> bool {
-        self.near.contains(node)
+    fn is_near(&self, node: &str) -> Option<bool> {
+        Some(self.near.contains(node))
     }
 }
 

@@ -166,7 +166,7 @@ async fn what_is_for_another_replica_or_no_leaders_is_refused_with_a_reason() {
         append(2, 1, 1, vote, Vec::new()),
         append(3, 2, 1, leader, vec![bytes::Bytes::from_static(b"\x01junk")]),
     ];
-    let frame = proto::AppendFrame { hello: Some(hello), appends, clock_asked: None };
+    let frame = proto::AppendFrame { hello: Some(hello), appends, ..Default::default() };
     let frames = tokio_stream::StreamExt::chain(tokio_stream::once(frame), tokio_stream::pending());
     let mut replies = client.append(frames).await.unwrap().into_inner();
     let mut whys = std::collections::BTreeMap::new();
@@ -182,7 +182,10 @@ async fn what_is_for_another_replica_or_no_leaders_is_refused_with_a_reason() {
     // A stream that does not say who sends it is ended.
     let frame = proto::AppendFrame::default();
     let frames = tokio_stream::StreamExt::chain(tokio_stream::once(frame), tokio_stream::pending());
-    let ended = client.append(frames).await.unwrap().into_inner().message().await;
+    let mut replies = client.append(frames).await.unwrap().into_inner();
+    let taken = replies.message().await.unwrap().unwrap();
+    assert!(taken.packing.is_some() && taken.replies.is_empty(), "{taken:?}");
+    let ended = replies.message().await;
     assert!(matches!(ended, Ok(None)), "{ended:?}");
     cluster.write(1, 1, provision(7)).await;
 }

@@ -55,8 +55,8 @@ impl Peers for Wires {
         Some(channels.entry((node.to_owned(), class)).or_insert_with(new).clone())
     }
 
-    fn is_near(&self, node: &str) -> bool {
-        self.near.iter().any(|near| near == node)
+    fn is_near(&self, node: &str) -> Option<bool> {
+        Some(self.near.iter().any(|near| near == node))
     }
 }
 

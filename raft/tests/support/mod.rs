@@ -15,7 +15,7 @@ use securanet_model::{
     AccountId, Answer, BlobId, Command, DomainId, EmailId, Epoch, Execute, Freshness, GroupId, MailboxName, Query,
     Reply, RequestId, StoreError, TenantId, UnixMillis,
     account::{AccountAnswer, AccountCommand, AccountQuery, AccountRef, UidSet},
-    content::{BlobRef, NewMessage, Sealed},
+    content::{BlobRef, Codec, NewMessage, Sealed},
     delivery::{Deliver, DeliverTo, QuotaRule},
     directory::Quota,
 };
@@ -252,11 +252,29 @@ pub(crate) fn blob(number: u64) -> BlobId {
     BlobId { tenant: TenantId::new(1), hash }
 }
 
-/// A message that is recognised by its internal date.
+/// What others have said too, in another order.
+pub(crate) fn sealed_text(number: u64) -> Sealed {
+    let saying = |number: u64| {
+        let mut random = Random::new(number);
+        format!("{:x} {:x} {:x} {:x}\r\n", random.next(), random.next(), random.next(), random.next())
+    };
+    let mut random = Random::new(number);
+    let text: String = (0..25).map(|_| saying(1000 + random.below(60))).collect();
+    sealed(&text)
+}
+
+/// Sealed as the store's front does it with what shrinks.
+pub(crate) fn sealed(text: &str) -> Sealed {
+    let bytes = securanet_blob::frame::compress(text.as_bytes()).unwrap();
+    Sealed { codec: Codec::Zstd, ..Sealed::plain(1, bytes) }
+}
+
+/// A message that is recognised by its internal date; every third one has text in it.
 pub(crate) fn message(number: u64, blobs: &[BlobId]) -> NewMessage {
+    let has_text = number.is_multiple_of(3);
     NewMessage {
         size_bytes: 100,
-        recipe: Sealed::plain(1, vec![b'm'; 60]),
+        recipe: if has_text { sealed_text(number) } else { Sealed::plain(1, vec![b'm'; 60]) },
         blobs: blobs.iter().map(|&id| BlobRef { id, size_bytes: 20_000 }).collect(),
         summary: Sealed::plain(1, vec![b's'; 20]),
         thread_keys: Vec::new(),

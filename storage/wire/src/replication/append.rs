@@ -148,6 +148,7 @@ pub fn frame_to_wire(frame: AppendFrame, repeated: &mut Repeated) -> proto::Appe
         hello: frame.node.as_deref().map(hello_to_wire),
         appends: frame.appends.into_iter().map(|append| repeated.shorten(append)).collect(),
         clock_asked: frame.clock_asked,
+        ..proto::AppendFrame::default()
     }
 }
 
@@ -156,6 +157,9 @@ pub fn frame_to_wire(frame: AppendFrame, repeated: &mut Repeated) -> proto::Appe
 /// # Errors
 /// [`WireError`] names the field.
 pub fn frame_from_wire(frame: proto::AppendFrame, repeated: &mut Repeated) -> Result<AppendFrame, WireError> {
+    if !frame.packed.is_empty() {
+        return Err(WireError::Field("packed: it is not unpacked"));
+    }
     if frame.appends.len() > APPENDS_MAX {
         return Err(WireError::Field("appends: too many in one frame"));
     }
@@ -197,7 +201,7 @@ pub fn replies_to_wire(replies: Vec<AppendReply>) -> proto::ReplyFrame {
         };
         proto::AppendReply { session, replica, outcome: Some(outcome) }
     };
-    proto::ReplyFrame { replies: replies.into_iter().map(reply).collect() }
+    proto::ReplyFrame { replies: replies.into_iter().map(reply).collect(), ..proto::ReplyFrame::default() }
 }
 
 /// Replies from a peer.

@@ -13,6 +13,12 @@ pub fn fuzz_replication(data: &[u8]) {
     fn accepted<M: Message + Default, T>(data: &[u8], check: impl Fn(M) -> Result<T, WireError>) -> Option<T> {
         M::decode(data).ok().and_then(|message| check(message).ok())
     }
+    if let Ok(mut unpacker) = Unpacker::new()
+        && let Ok(frame) = proto::AppendFrame::decode(data)
+        && let Ok(unpacked) = unpacker.unpack(frame, |row| Ok::<_, WireError>(row.clone()))
+    {
+        drop(frame_from_wire(unpacked, &mut Repeated::default()));
+    }
     let read = |frame| frame_from_wire(frame, &mut Repeated::default());
     if let Some(frame) = accepted(data, read) {
         assert_eq!(read(frame_to_wire(frame.clone(), &mut Repeated::default())), Ok(frame));
@@ -93,6 +99,12 @@ mod tests {
         }
     }
 
+    fn packed() -> proto::AppendFrame {
+        let mut frame = frame_to_wire(frame(), &mut Repeated::default());
+        frame.appends[0].entries = vec![Bytes::from(b"a row that is long enough. ".repeat(30))];
+        Packer::new().unwrap().pack(frame, Bytes::clone).unwrap()
+    }
+
     fn request() -> Execute {
         let account = AccountRef { id: AccountId::new(7), epoch: Epoch::new(1) };
         let command = AccountCommand::CreateMailbox { name: MailboxName::inbox(), special_use: None };
@@ -144,6 +156,7 @@ mod tests {
         let Some(proto::snapshot_frame::Frame::Begin(inner)) = begin_to_wire(&begin).frame else { unreachable!() };
         vec![
             frame_to_wire(frame(), &mut Repeated::default()).encode_to_vec(),
+            packed().encode_to_vec(),
             forward_to_wire("node-1", &request()).encode_to_vec(),
             replies_to_wire(replies()).encode_to_vec(),
             vote_to_wire(&ask).encode_to_vec(),

@@ -7,6 +7,7 @@
 mod append;
 mod ask;
 pub mod fuzz;
+mod pack;
 mod snapshot;
 
 pub use append::{Append, AppendFrame, AppendReply, Outcome, Repeated, frame_from_wire, frame_to_wire};
@@ -18,6 +19,7 @@ pub use ask::{
     transfer_outcome_to_wire, transfer_to_wire, vote_from_wire, vote_outcome_from_wire, vote_outcome_to_wire,
     vote_to_wire,
 };
+pub use pack::{Packer, Packing, Unpacker, packing_from_wire, packing_to_wire};
 pub use snapshot::{
     BlobAsk, BlobStep, SnapshotBegin, SnapshotPosition, SnapshotStep, SnapshotTaken, begin_from_wire, begin_to_wire,
     blob_request_from_wire, blob_request_to_wire, blob_step_from_wire, snapshot_frame_from_wire, taken_from_wire,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{Row, Text, await_quiet, deliver, five_stores, names, octets, since, smtp, three_sites};
+use super::{Row, Text, await_home, await_quiet, deliver, five_stores, names, octets, since, smtp, three_sites};
 use crate::{cluster::sites::Sites, random::Random};
 
 /// Messages of text.
@@ -37,12 +37,14 @@ pub fn idle(seconds: u64) -> anyhow::Result<Vec<Row>> {
     Ok(vec![Row::new("idle traffic, the busiest link", format!("{went:.2} KB/s"), "at most 2 KB/s")])
 }
 
-/// What each link carries for an octet of letters of 4 KiB that come in at one site, one after the other.
+/// What each link carries for an octet of letters of 4 KiB that come in at one site, one after the other, for accounts that
+/// all sites lead: what another one leads goes there, and comes back in an entry.
 ///
 /// # Errors
 /// When the cluster does not do what it should.
 pub fn text(text: &mut Text) -> anyhow::Result<Vec<Row>> {
     let sites = three_sites(6, Duration::from_millis(20))?;
+    await_home(&sites)?;
     await_quiet(&sites)?;
     let before = octets(&sites);
     let mut connection = smtp(sites.node("a")?)?;

@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use serde_json::Value;
 
 use crate::{
     cluster::{
@@ -69,11 +70,14 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
-/// Text to make bodies of.
+/// Text to make bodies of, each from another place: what was sent before must not look as if it compressed well.
 pub struct Text {
     text: String,
-    random: Random,
+    taken: usize,
 }
+
+/// From one body's place to the next one's. A prime: all places are taken before the first comes again.
+const STEP: usize = 1_000_003;
 
 impl Text {
     /// Of this file; where there is none, of words that are drawn.
@@ -81,19 +85,20 @@ impl Text {
     /// # Errors
     /// When the file cannot be read, or is short.
     pub fn new(file: Option<&str>) -> anyhow::Result<Self> {
-        let mut random = Random::new(7);
         let text = match file {
             Some(file) => fs::read_to_string(file).with_context(|| file.to_owned())?,
-            None => drawn_words(&mut random),
+            None => drawn_words(&mut Random::new(7)),
         };
         ensure!(text.len() >= 1 << 20, "at least 1 MiB of text is needed, there are {} octets", text.len());
-        Ok(Self { text, random })
+        Ok(Self { text, taken: 0 })
     }
 
     /// A message with about so many octets of text.
     fn message(&mut self, id: &str, octets: usize) -> String {
-        let from = self.random.below(self.text.len() - octets);
-        let from = (from..).find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
+        let places = (self.text.len() / octets).saturating_sub(1).max(1);
+        let place = self.taken.wrapping_mul(STEP) % places;
+        self.taken += 1;
+        let from = (place * octets..).find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
         let to = (from + octets..).find(|at| self.text.is_char_boundary(*at)).unwrap_or(from);
         let body = self.text[from..to].lines().map(|line| format!("{}\r\n", line.trim_start_matches('.')));
         format!(
@@ -185,6 +190,22 @@ fn await_quiet(sites: &Sites) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits until groups are led in their home sites: by each of the three nodes as many as by the others.
+fn await_home(sites: &Sites) -> anyhow::Result<()> {
+    let start = Instant::now();
+    loop {
+        let status: Value = serde_json::from_str(&sites.node("a")?.cli(&["status", "--json"], "")?)?;
+        let groups = status["groups"].as_array().context("groups")?;
+        let led = |(node, _): &(&str, &str)| groups.iter().filter(|group| group["leader"] == **node).count();
+        let led: Vec<usize> = NODES.iter().map(led).collect();
+        if led.iter().all(|led| *led == groups.len() / NODES.len()) {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < PATIENCE, "the leaders do not go home: {led:?} of {} groups", groups.len());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
 fn millis(time: Duration) -> String {
     format!("{:.0} ms", time.as_secs_f64() * 1000.0)
 }
@@ -198,6 +219,8 @@ fn share(values: &mut [Duration], share: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -214,5 +237,10 @@ mod tests {
         let mut text = Text::new(None).unwrap();
         let (one, other) = (text.message("1", 4096), text.message("2", 4096));
         assert!((4096..4600).contains(&one.len()) && one != other, "{}", one.len());
+        let body = |message: String| message.split_once("\r\n\r\n").unwrap().1.to_owned();
+        let (mut text, places) = (Text::new(None).unwrap(), (4 << 20) / 4096 - 1);
+        let bodies: BTreeSet<_> = (0..places).map(|_| body(text.message("1", 4096))).collect();
+        assert_eq!(bodies.len(), places, "a body came twice");
+        assert!(bodies.contains(&body(text.message("1", 4096))), "behind the last place it begins anew");
     }
 }

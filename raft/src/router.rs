@@ -82,7 +82,7 @@ impl Router {
     pub(crate) async fn read_through(&self, id: GroupId, blobs: &[BlobId]) -> Result<(), StoreError> {
         let holders = self.group(id)?.holders(None);
         for blob in self.gate.hold(blobs.to_vec()).await.map_err(StoreError::Unavailable)? {
-            self.gate.fetch(&holders, blob, Urgency::Commit).await.map_err(|why| {
+            self.gate.fetch(&holders.sources(blob), blob, Urgency::Commit).await.map_err(|why| {
                 tracing::warn!(group = %id, %blob, %why, "a message is read whose content is not here");
                 match why {
                     NotHad::Nowhere => StoreError::Damaged(format!("no member of group {id} has blob {blob}")),

@@ -42,9 +42,6 @@ pub(crate) struct KnownNode {
     /// Whether it was removed.
     #[serde(default)]
     pub(crate) removed: bool,
-    /// Where it stands; an older release did not remember it.
-    #[serde(default)]
-    pub(crate) site: Option<SiteName>,
 }
 
 type Nodes = BTreeMap<NodeName, KnownNode>;

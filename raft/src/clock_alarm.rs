@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use securanet_model::limits;
 
-use crate::{GroupStatus, OFF_MILLIS_MAX, stamp};
+use crate::{GroupStatus, stamp};
 
 /// Less is the ordinary difference between stamping and looking.
 const AHEAD_MILLIS_MIN: u64 = 1000;
@@ -35,9 +35,9 @@ pub(crate) struct ClockAlarm {
 }
 
 impl ClockAlarm {
-    /// Looks at all groups; what it said.
-    pub(crate) fn look(&self, statuses: &[GroupStatus], now: Instant) -> Option<Wrong> {
-        if let Some(off) = statuses.iter().find_map(own_off) {
+    /// Looks at all groups; what it said. `apart` is how far the clock is from those of the voters, if it is wrong.
+    pub(crate) fn look(&self, apart: Option<i64>, statuses: &[GroupStatus], now: Instant) -> Option<Wrong> {
+        if let Some(off) = apart {
             return self.is_news(Wrong::Apart, now).then(|| {
                 let off = stamp::told(off);
                 tracing::error!(
@@ -83,12 +83,6 @@ impl ClockAlarm {
     }
 }
 
-/// How far this node's clock is from the others', as a leader that it is finds, if that is too much.
-fn own_off(status: &GroupStatus) -> Option<i64> {
-    let own = status.members.iter().find(|member| member.replica == status.replica)?;
-    own.clock_off_millis.filter(|off| off.unsigned_abs() > OFF_MILLIS_MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -96,7 +90,6 @@ mod tests {
     use securanet_model::GroupId;
 
     use super::*;
-    use crate::MemberStatus;
 
     fn ahead(clock_ahead_millis: u64) -> [GroupStatus; 1] {
         [GroupStatus {
@@ -127,7 +120,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_is_told_once_a_minute() {
         let (alarm, start) = (ClockAlarm::default(), Instant::now());
-        let look = |millis, seconds| alarm.look(&ahead(millis), start + Duration::from_secs(seconds));
+        let look = |millis, seconds| alarm.look(None, &ahead(millis), start + Duration::from_secs(seconds));
         assert_eq!(look(999, 0), None, "the ordinary difference");
         assert_eq!(look(60_000, 0), Some(Wrong::TooFarBehind));
         assert_eq!(look(59_000, 1), None);
@@ -139,7 +132,7 @@ mod tests {
     #[test]
     fn it_says_that_mail_is_refused_only_when_it_is_and_then_at_once() {
         let (alarm, start) = (ClockAlarm::default(), Instant::now());
-        let look = |millis, seconds| alarm.look(&ahead(millis), start + Duration::from_secs(seconds));
+        let look = |millis, seconds| alarm.look(None, &ahead(millis), start + Duration::from_secs(seconds));
         assert_eq!(look(29_999, 0), Some(Wrong::Behind));
         assert_eq!(look(30_000, 1), Some(Wrong::TooFarBehind));
         assert_eq!(look(29_000, 2), Some(Wrong::Behind));
@@ -149,20 +142,8 @@ mod tests {
     #[test]
     fn a_leader_apart_from_the_others_is_told_before_anything_else() {
         let (alarm, start) = (ClockAlarm::default(), Instant::now());
-        let mut statuses = ahead(60_000);
-        let own = |clock_off_millis| MemberStatus {
-            replica: 1,
-            node: "a".to_owned(),
-            voter: true,
-            leader: true,
-            matched: None,
-            silent_millis: None,
-            clock_off_millis,
-        };
-        statuses[0].members = vec![own(Some(-501))];
-        assert_eq!(alarm.look(&statuses, start), Some(Wrong::Apart));
-        assert_eq!(alarm.look(&statuses, start), None);
-        statuses[0].members = vec![own(Some(500))];
-        assert_eq!(alarm.look(&statuses, start), Some(Wrong::TooFarBehind));
+        assert_eq!(alarm.look(Some(-501), &ahead(60_000), start), Some(Wrong::Apart));
+        assert_eq!(alarm.look(Some(-520), &ahead(60_000), start), None);
+        assert_eq!(alarm.look(None, &ahead(60_000), start), Some(Wrong::TooFarBehind));
     }
 }

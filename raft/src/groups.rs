@@ -394,7 +394,8 @@ impl Inner {
         statuses.iter().for_each(|status| self.gauges.publish(status));
         crate::metric::awaited(Groups(self.clone()).awaited());
         crate::metric::clocks(&self.router.network.clocks().all());
-        self.clock_alarm.look(&statuses, Instant::now());
+        let apart = self.router.groups.values().find_map(|group| group.clock_apart());
+        self.clock_alarm.look(apart, &statuses, Instant::now());
     }
 }
 

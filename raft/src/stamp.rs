@@ -14,14 +14,23 @@ use crate::{
 impl Group {
     /// The time for an entry; none while this node's clock is wrong, or has not been compared yet: then nothing is proposed.
     pub(crate) fn stamp(&self) -> Option<UnixMillis> {
-        let clocks = self.network().clocks();
+        (self.clock_standing() == Standing::Right).then(|| self.network().clocks().wall())
+    }
+
+    /// How this node's clock stands among those of the voters.
+    fn clock_standing(&self) -> Standing {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
         let others = metrics.membership_config.voter_ids().filter(|voter| *voter != self.replica_id());
         let others = others.filter_map(|voter| membership.get_node(&voter));
-        let standing = clocks.standing(others.map(|member| member.node.as_str()));
-        (standing == Standing::Right).then(|| clocks.wall())
+        self.network().clocks().standing(others.map(|member| member.node.as_str()))
+    }
+
+    /// How far this node's clock is from the voters', in milliseconds, if it is wrong. Also for some seconds after it has
+    /// handed the group over.
+    pub(crate) fn clock_apart(&self) -> Option<i64> {
+        if let Standing::Wrong(off) = self.clock_standing() { Some(off) } else { None }
     }
 
     /// How far the members' clocks are from the median of the voters', in milliseconds; behind if negative. Only those that

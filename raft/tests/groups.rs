@@ -159,7 +159,7 @@ async fn what_cannot_be_done_is_refused_by_its_reason() {
     assert!(matches!(run(&groups, late).await, Err(StoreError::Unavailable(_))));
     let mut far = execute(1, 3, vec![provision(7)]);
     far.deadline = now().plus_millis(limits::REQUEST_DEADLINE_MILLIS_MAX + 5000);
-    assert!(matches!(run(&groups, far).await, Err(StoreError::Internal(_))));
+    assert!(matches!(run(&groups, far).await, Err(StoreError::Unavailable(_))));
     let wrong = run(
         &groups,
         execute(

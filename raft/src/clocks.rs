@@ -23,8 +23,8 @@ use crate::settings::Clock;
 
 /// A clock that is further than this from the median of the voters' is wrong: its node leads no group.
 pub const OFF_MILLIS_MAX: u64 = 500;
-/// A node is asked so often: each answer is a frame of its own on a link that is quiet otherwise.
-const ASK_EVERY: Duration = Duration::from_secs(3);
+/// A node is asked so often.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// What a node said is believed for so long.
 const FRESH: Duration = Duration::from_secs(10);
 /// A less exact answer does not replace one that is younger than this.
@@ -122,7 +122,7 @@ impl Clocks {
         signed(self.wall().get()).saturating_sub(millis(now.duration_since(self.0.begun)))
     }
 
-    /// The number of a question for a node, when it is time for one: every three seconds, and at once when this node's own clock
+    /// The number of a question for a node, when it is time for one: once a second, and at once when this node's own clock
     /// has jumped, since all may have.
     pub(crate) fn ask(&self, node: &str) -> Option<u64> {
         let now = Instant::now();
@@ -288,12 +288,11 @@ mod tests {
     async fn who_is_silent_is_waited_for_a_second_and_then_no_more() {
         let (clocks, _) = clocks();
         tell(&clocks, "b", -600_000, 80).await;
-        assert!(clocks.ask("c").is_some() && clocks.ask("c").is_none(), "not so often");
+        assert!(clocks.ask("c").is_some() && clocks.ask("c").is_none(), "once a second");
         advance(SETTLED - Duration::from_millis(1)).await;
         assert_eq!(three(&clocks), Standing::NotYet);
         advance(Duration::from_millis(1)).await;
         assert_eq!(three(&clocks), Standing::Right, "or a wrong clock and a dead node together would stop the group");
-        advance(ASK_EVERY).await;
         tell(&clocks, "b", 0, 80).await;
         advance(FRESH).await;
         assert_eq!(clocks.off(["b"].into_iter()), (0, BTreeMap::new()), "too long ago");

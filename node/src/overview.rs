@@ -13,7 +13,7 @@ use securanet_gateway::model::{
     outbound::OutboundDepth,
     report::{GroupReport, MemberReport, NodeReport},
 };
-use securanet_raft::{OFF_MILLIS_MAX, placement::NEAR_ENTRIES};
+use securanet_raft::{clock_told, is_wrong_clock, placement::NEAR_ENTRIES};
 
 use crate::{
     cluster::reports::Reports,
@@ -215,16 +215,12 @@ impl<'r> Seen<'r> {
         let mut wrong: BTreeMap<&str, i64> = BTreeMap::new();
         let led = self.groups.values().filter(|told| told.group.leads);
         for member in led.flat_map(|told| &told.group.members) {
-            let off = member.clock_off_millis.filter(|off| off.unsigned_abs() > OFF_MILLIS_MAX);
+            let off = member.clock_off_millis.filter(|off| is_wrong_clock(*off));
             wrong.extend(off.map(|off| (member.node.as_str(), off)));
         }
-        wrong.into_iter().map(|(node, off)| {
-            let (tenths, way) = (off.unsigned_abs() / 100, if off < 0 { "behind" } else { "ahead of" });
-            let (seconds, tenths) = (tenths / 10, tenths % 10);
-            format!(
-                "node {node}: its clock is {seconds}.{tenths} s {way} the others': it leads no group; set the clock"
-            )
-        })
+        let told =
+            |(node, off)| format!("node {node}: its clock is {}: it leads no group; set the clock", clock_told(off));
+        wrong.into_iter().map(told)
     }
 
     /// Why a group does not go on, if so.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use securanet_model::limits;
 
-use crate::{GroupStatus, stamp};
+use crate::{GroupStatus, clock_told};
 
 /// Less is the ordinary difference between stamping and looking.
 const AHEAD_MILLIS_MIN: u64 = 1000;
@@ -39,7 +39,7 @@ impl ClockAlarm {
     pub(crate) fn look(&self, apart: Option<i64>, statuses: &[GroupStatus], now: Instant) -> Option<Wrong> {
         if let Some(off) = apart {
             return self.is_news(Wrong::Apart, now).then(|| {
-                let off = stamp::told(off);
+                let off = clock_told(off);
                 tracing::error!(
                     "this node's clock is {off}: it writes nothing and hands over what it leads; set the clock"
                 );

@@ -21,8 +21,8 @@ use tokio::time::Instant;
 
 use crate::settings::Clock;
 
-/// A clock that is further than this from the median of the voters' is wrong: its node leads no group.
-pub const OFF_MILLIS_MAX: u64 = 500;
+/// Further apart than the clocks of nodes that keep time.
+const OFF_MILLIS_MAX: u64 = 500;
 /// A node is asked so often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// What a node said is believed for so long.
@@ -75,6 +75,20 @@ struct Told {
     /// It may as well be so much less or more.
     slack: i64,
     at: Instant,
+}
+
+/// Whether a clock that is so far from the median of the voters' is wrong: its node leads no group.
+#[must_use]
+pub const fn is_wrong_clock(off_millis: i64) -> bool {
+    off_millis.unsigned_abs() > OFF_MILLIS_MAX
+}
+
+/// How far a clock is from the median of the voters', for people.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "told to a tenth of a second")]
+pub fn clock_told(off_millis: i64) -> String {
+    let way = if off_millis < 0 { "behind" } else { "ahead of" };
+    format!("{:.1} s {way} the others'", off_millis.unsigned_abs() as f64 / 1000.0)
 }
 
 impl Told {
@@ -206,9 +220,8 @@ impl Clocks {
 
 /// This node's clock among what is known of the other voters'.
 fn standing(others: &[Known]) -> Standing {
-    let is_off = |ahead: i64| ahead.unsigned_abs() > OFF_MILLIS_MAX;
     let voters = others.len() + 1;
-    let against = others.iter().filter(|known| matches!(known, Known::Ahead(ahead) if is_off(*ahead))).count();
+    let against = others.iter().filter(|known| matches!(known, Known::Ahead(ahead) if is_wrong_clock(*ahead))).count();
     let not_yet = others.iter().filter(|known| **known == Known::NotYet).count();
     if against * 2 > voters {
         Standing::Wrong(median(others).saturating_neg())

@@ -270,7 +270,8 @@ impl Group {
         if self.fenced.contains(&sender) {
             let (group, own) = (self.id, self.replica_id);
             return Err(format!(
-                "replica {sender} of group {group} was given up when replica {own} recovered the group: stop its node, it                  has no place in this cluster any more"
+                "replica {sender} of group {group} was given up when replica {own} recovered the group: stop its node, it \
+                 has no place in this cluster any more"
             ));
         }
         Ok(())

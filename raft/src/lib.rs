@@ -53,7 +53,7 @@ mod stores;
 mod types;
 mod watches;
 
-pub use clocks::OFF_MILLIS_MAX;
+pub use clocks::{clock_told, is_wrong_clock};
 pub use digest::{GroupDigest, TableDigest, digests};
 pub use error::{FatalHook, RaftError, abort_process};
 pub use groups::Groups;

@@ -64,31 +64,35 @@ impl Router {
         if missing.is_empty() {
             return Ok(());
         }
-        let holders = group.holders(from);
-        for blob in missing {
-            self.gate.fetch(&holders.sources(blob), blob, Urgency::Commit).await.map_err(|why| {
-                tracing::warn!(%blob, request = %request.request, %why, "a request names a blob that is not here");
-                match why {
-                    NotHad::Nowhere => StoreError::NotFound,
-                    // Somebody may have it: it is worth another try.
-                    why => StoreError::Unavailable(format!("blob {blob}: {why}")),
-                }
-            })?;
-        }
+        self.fetch_all(group, from, missing, |_| StoreError::NotFound).await?;
         self.gate.sync().await.map_err(StoreError::Unavailable)
     }
 
     /// Gets blobs that a state names and that are not here, to read them.
     pub(crate) async fn read_through(&self, id: GroupId, blobs: &[BlobId]) -> Result<(), StoreError> {
-        let holders = self.group(id)?.holders(None);
-        for blob in self.gate.hold(blobs.to_vec()).await.map_err(StoreError::Unavailable)? {
-            self.gate.fetch(&holders.sources(blob), blob, Urgency::Commit).await.map_err(|why| {
-                tracing::warn!(group = %id, %blob, %why, "a message is read whose content is not here");
-                match why {
-                    NotHad::Nowhere => StoreError::Damaged(format!("no member of group {id} has blob {blob}")),
-                    why => StoreError::Unavailable(format!("blob {blob}: {why}")),
-                }
-            })?;
+        let group = self.group(id)?;
+        let missing = self.gate.hold(blobs.to_vec()).await.map_err(StoreError::Unavailable)?;
+        let nowhere = |blob| StoreError::Damaged(format!("no member of group {id} has blob {blob}"));
+        self.fetch_all(group, None, missing, nowhere).await
+    }
+
+    /// Gets blobs that somebody waits for: from the node that spoke of them, or from other members of the group.
+    async fn fetch_all(
+        &self,
+        group: &Group,
+        from: Option<&str>,
+        blobs: Vec<BlobId>,
+        nowhere: impl Fn(BlobId) -> StoreError,
+    ) -> Result<(), StoreError> {
+        let holders = group.holders(from);
+        for blob in blobs {
+            let Err(why) = self.gate.fetch(&holders.sources(blob), blob, Urgency::Commit).await else { continue };
+            tracing::warn!(group = %group.id(), %blob, %why, "a blob that a request or a reader names is not to be had");
+            return Err(match why {
+                NotHad::Nowhere => nowhere(blob),
+                // Somebody may have it: it is worth another try.
+                why => StoreError::Unavailable(format!("blob {blob}: {why}")),
+            });
         }
         Ok(())
     }

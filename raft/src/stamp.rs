@@ -6,7 +6,7 @@ use openraft::{RaftMetrics, async_runtime::watch::WatchReceiver};
 use securanet_model::{ReplicaId, StoreError, UnixMillis};
 
 use crate::{
-    clocks::{OFF_MILLIS_MAX, Standing},
+    clocks::{Standing, clock_told, is_wrong_clock},
     group::Group,
     types::TypeConfig,
 };
@@ -38,27 +38,21 @@ impl Group {
     pub(crate) fn clocks_off(&self, metrics: &RaftMetrics<TypeConfig>) -> BTreeMap<u64, i64> {
         let membership = metrics.membership_config.membership();
         let node = |replica: &u64| membership.get_node(replica).map_or("", |member| member.node.as_str());
-        let others = || metrics.membership_config.voter_ids().filter(|voter| *voter != self.replica_id());
-        let voters: Vec<u64> = others().collect();
-        let (own, off) = self.network().clocks().off(voters.iter().map(node));
-        let of = |replica: u64| (off.get(node(&replica)).copied()).map(|off| (replica, off));
-        voters.iter().copied().filter_map(of).chain([(self.replica_id(), own)]).collect()
+        let others = metrics.membership_config.voter_ids().filter(|voter| *voter != self.replica_id());
+        let others: Vec<u64> = others.collect();
+        let (own, off) = self.network().clocks().off(others.iter().map(node));
+        let of = |replica: &u64| Some((*replica, *off.get(node(replica))?));
+        others.iter().filter_map(of).chain([(self.replica_id(), own)]).collect()
     }
 
     /// Refuses one whose clock is wrong: it would lead and write nothing.
     pub(crate) fn check_clock(&self, replica: ReplicaId) -> Result<(), StoreError> {
         let off = self.clocks_off(&self.raft.metrics().borrow_watched());
-        match off.get(&replica.get()).copied().filter(|off| off.unsigned_abs() > OFF_MILLIS_MAX) {
+        match off.get(&replica.get()).copied().filter(|off| is_wrong_clock(*off)) {
             None => Ok(()),
-            Some(off) => Err(self.refuse(format!("the clock of replica {replica}'s node is {}: set it", told(off)))),
+            Some(off) => {
+                Err(self.refuse(format!("the clock of replica {replica}'s node is {}: set it", clock_told(off))))
+            }
         }
     }
-}
-
-/// How far a clock is from the others, for people.
-#[allow(clippy::cast_precision_loss, reason = "told to a tenth of a second")]
-pub(crate) fn told(off_millis: i64) -> String {
-    let (seconds, way) =
-        (off_millis.unsigned_abs() as f64 / 1000.0, if off_millis < 0 { "behind" } else { "ahead of" });
-    format!("{seconds:.1} s {way} the others'")
 }

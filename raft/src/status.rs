@@ -70,6 +70,6 @@ pub struct MemberStatus {
     /// Milliseconds since it last answered, or since its leader leads; none on other nodes than the leader's.
     pub silent_millis: Option<u64>,
     /// How far the clock of a voter's node is ahead of the median of the voters', in milliseconds; behind if negative. None
-    /// on other nodes than the leader's, and of one that has not said. Beyond [`crate::OFF_MILLIS_MAX`] it is wrong.
+    /// on other nodes than the leader's, and of one that has not said. [`crate::is_wrong_clock`] says whether that is too far.
     pub clock_off_millis: Option<i64>,
 }

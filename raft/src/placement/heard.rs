@@ -8,7 +8,7 @@ use std::{
 use securanet_model::ReplicaId;
 
 use super::Member;
-use crate::{GroupStatus, MemberStatus, OFF_MILLIS_MAX};
+use crate::{GroupStatus, MemberStatus, is_wrong_clock};
 
 /// Since when the members of one group have been heard. Look again and again, at most some seconds apart.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ impl Heard {
                 silent,
                 steady: Duration::ZERO,
                 hollow: hollow.get(&replica).copied().flatten(),
-                wrong_clock: member.clock_off_millis.is_some_and(|off| off.unsigned_abs() > OFF_MILLIS_MAX),
+                wrong_clock: member.clock_off_millis.is_some_and(is_wrong_clock),
             };
             if found.lives() && !found.wrong_clock {
                 found.steady = now.duration_since(*self.0.entry(member.replica).or_insert(now));

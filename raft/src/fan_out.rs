@@ -35,6 +35,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest pause between tries: a group without quorum comes back within seconds, or takes minutes.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How far away the deadline of its requests is. The target's leader may have a clock that is behind this node's, and it
+/// refuses what is further away than requests may be.
+const DEADLINE_MILLIS: u64 = limits::REQUEST_DEADLINE_MILLIS_MAX - limits::COMMIT_TIMEOUT_MILLIS;
 /// Most rows that one look may ask for.
 const LOOK_ROWS_MAX: usize = 1000;
 
@@ -216,7 +219,7 @@ impl Deliveries {
     }
 
     fn request(&self, group: GroupId, command: Command) -> Execute {
-        let deadline = (self.clock)().plus_millis(limits::REQUEST_DEADLINE_MILLIS_MAX);
+        let deadline = (self.clock)().plus_millis(DEADLINE_MILLIS);
         let request = RequestId::new(runtime::fresh_id());
         Execute { group, request, deadline, commands: vec![command] }
     }

@@ -44,6 +44,8 @@ impl Router {
                 Err(_) => return Err(late(group, patience, &last)),
             };
             last = why.to_string();
+            // The clock was set while it waited: whoever leads refuses it now.
+            group.patience(&request).map_err(|_| late(group, patience, &last))?;
             if group.batcher.is_closed() {
                 return Err(StoreError::Draining);
             }

@@ -86,6 +86,25 @@ async fn a_leader_whose_clock_jumps_stamps_nothing_from_then_on_and_another_one_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_whose_deadline_passes_because_the_clock_is_set_is_not_tried_on() {
+    let (mut cluster, set) = three(0).await;
+    cluster.write(1, 1, provision(7)).await;
+    let leader = cluster.leader(1).await;
+    let left = (leader + 1) % 3;
+    cluster.kill(leader);
+    cluster.kill((leader + 2) % 3);
+    let groups = cluster.nodes[&left].groups.clone();
+    let deadline = UnixMillis::new(now().get() + 29_000);
+    let request = securanet_model::Execute { deadline, ..execute(1, 2, vec![deliver(7, 2, &[])]) };
+    let tried = tokio::spawn(async move { run(&groups, request).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!tried.is_finished());
+    set[left].store(TEN_MINUTES_MILLIS, Ordering::SeqCst);
+    let refused = tokio::time::timeout(Duration::from_secs(15), tried).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_elected_with_a_wrong_clock_hears_the_others_before_it_stamps() {
     // The first voter begins the groups, and is elected first.
     let (cluster, set) = three(TEN_MINUTES_MILLIS).await;

@@ -42,7 +42,12 @@ pub(crate) async fn inspect(world: &World, groups: &Groups) -> Result<(), String
                 return Err(format!("{} waits: {:?}", item.trace_id, item.recipients[0].state));
             }
         }
-        check_sent(world, group, &items);
+        let Answer::Outbound(OutboundAnswer::Depth(depth)) =
+            ask(groups, group, Query::Outbound(OutboundQuery::Depth)).await?
+        else {
+            return Err("no depth".to_owned());
+        };
+        check_sent(world, group, &items, depth.uncertain);
     }
     for (id, group) in ACCOUNTS {
         let by_name = Query::Account(account(id), AccountQuery::MailboxByName(MailboxName::inbox()));
@@ -97,10 +102,11 @@ fn check_mailbox(world: &World, id: u64, rows: &[(u64, u32)]) {
     broken.into_iter().for_each(|broken| ledger.break_promise(broken));
 }
 
-/// Each accepted letter went out; again only where that was counted as uncertain.
-fn check_sent(world: &World, group: u32, items: &[ItemView]) {
+/// Each accepted letter went out; again only where that was counted as uncertain: on the letter, and in the group if an
+/// outcome that came after the repeat had begun took the mark from the letter.
+fn check_sent(world: &World, group: u32, items: &[ItemView], repeats: u64) {
     let mut ledger = world.ledger.lock().unwrap();
-    let mut broken = Vec::new();
+    let (mut broken, mut again) = (Vec::new(), 0);
     let mut items_by_number: BTreeMap<u64, &ItemView> = BTreeMap::new();
     for item in items {
         let number = item.trace_id[1..].parse().unwrap_or_default();
@@ -116,10 +122,12 @@ fn check_sent(world: &World, group: u32, items: &[ItemView]) {
         let none = Vec::new();
         let dots = ledger.dots.get(&(group, *number)).unwrap_or(&none);
         let arrived = dots.iter().filter(|dot| dot.accepted).count();
-        let uncertain = item.recipients[0].uncertain as usize;
-        if arrived == 0 || arrived > 1 + uncertain {
+        let uncertain = item.recipients[0].uncertain;
+        again += arrived.saturating_sub(1) as u64;
+        if arrived == 0 || again > repeats {
             broken.push(format!(
-                "letter {number} of queue {group} arrived {arrived} times, {uncertain} uncertain: {dots:?}"
+                "letter {number} of queue {group} arrived {arrived} times, {uncertain} uncertain, {repeats} repeats \
+                 counted in all: {dots:?}"
             ));
         }
         let mut attempts: Vec<u32> = dots.iter().map(|dot| dot.attempt).collect();

@@ -25,6 +25,7 @@ use crate::{
     fan_out::FanOut,
     gate::Gate,
     group::Group,
+    heartbeat,
     hollow::keep_filled,
     log::LogStore,
     metric::Gauges,
@@ -114,7 +115,9 @@ impl Groups {
     fn spawn_tasks(&self, wakes: Vec<(GroupId, Arc<Notify>)>) {
         let inner = &self.0;
         let mut tasks = inner.tasks.lock();
+        let beats = watch::Sender::new(());
         for group in inner.router.groups.values() {
+            tasks.spawn(heartbeat::follow(group.clone(), beats.subscribe()));
             let recovering = group.clone();
             tasks.spawn(async move { recovering.recover().await });
             tasks.spawn(keep_filled(group.clone(), inner.draining.subscribe()));
@@ -125,6 +128,7 @@ impl Groups {
             let worker = FanOut::new(group, inner.router.clone(), &inner.settings, wake, inner.draining.subscribe());
             tasks.spawn(worker.run());
         }
+        tasks.spawn(heartbeat::beat(Duration::from_millis(inner.settings.timing.heartbeat_millis), beats));
         tasks.spawn(keep_house(Arc::downgrade(inner), inner.draining.subscribe()));
     }
 

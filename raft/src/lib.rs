@@ -33,6 +33,7 @@ mod gate;
 mod group;
 mod groups;
 mod heard;
+mod heartbeat;
 mod hollow;
 mod leader;
 mod log;

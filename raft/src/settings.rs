@@ -96,6 +96,8 @@ impl Settings {
         let config = Config {
             cluster_name: format!("group-{group}"),
             heartbeat_interval: self.timing.heartbeat_millis,
+            // We say when: see `heartbeat`.
+            enable_heartbeat: false,
             election_timeout_min: self.timing.election_millis.start,
             election_timeout_max: self.timing.election_millis.end,
             quorum_loss_probe_interval: Some(self.timing.probe_millis),

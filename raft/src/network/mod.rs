@@ -55,8 +55,9 @@ use crate::{
     types::{Member, TypeConfig},
 };
 
-/// Heartbeats to one node wait so long for those of other groups: a frame costs more than what is in it.
-const HEARTBEAT_GATHER: Duration = Duration::from_millis(30);
+/// Heartbeats to one node wait so long for those of other groups, which come at the same time, and so do their answers: a
+/// frame costs more than what is in it. A reader that asks its leader waits for it, too.
+const HEARTBEAT_GATHER: Duration = Duration::from_millis(5);
 
 /// The other node itself answers within the time that a commit may take.
 const FORWARD_PATIENCE: Duration = Duration::from_millis(limits::COMMIT_TIMEOUT_MILLIS + 1000);

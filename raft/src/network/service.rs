@@ -1,6 +1,6 @@
 //! What other nodes may ask of the groups here.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
 use securanet_model::GroupId;
@@ -15,11 +15,11 @@ use securanet_wire::{
         taken_to_wire, transfer_from_wire, transfer_outcome_to_wire, vote_from_wire, vote_outcome_to_wire,
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{blobs::Giving, convert, not_for, receive, snapshot_in};
+use super::{HEARTBEAT_GATHER, blobs::Giving, convert, not_for, receive, snapshot_in};
 use crate::{group::Group, router::Router};
 
 /// Answers that wait for a connection; whoever makes more of them waits.
@@ -63,10 +63,29 @@ impl ReplicationService {
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Answers as frames: whatever is ready goes together. The first one says what is taken here.
-fn frames(replies: mpsc::Receiver<AppendReply>, taken: Option<Packing>) -> Answers<proto::ReplyFrame> {
-    let frames = ReceiverStream::new(replies).ready_chunks(FRAME_REPLIES_MAX);
-    Box::pin(stream::iter(taken.map(packing_to_wire)).chain(frames.map(replies_to_wire)).map(Ok))
+/// Answers as frames: whatever is ready goes together, and what comes within `gather`. The first one says what is taken
+/// here.
+fn frames(
+    replies: mpsc::Receiver<AppendReply>,
+    taken: Option<Packing>,
+    gather: Duration,
+) -> Answers<proto::ReplyFrame> {
+    let frames = stream::unfold(replies, move |mut replies| async move {
+        let mut frame = Vec::new();
+        if replies.recv_many(&mut frame, FRAME_REPLIES_MAX).await == 0 {
+            return None;
+        }
+        if !gather.is_zero() {
+            sleep(gather).await;
+        }
+        while frame.len() < FRAME_REPLIES_MAX
+            && let Ok(reply) = replies.try_recv()
+        {
+            frame.push(reply);
+        }
+        Some((replies_to_wire(frame), replies))
+    });
+    Box::pin(stream::iter(taken.map(packing_to_wire)).chain(frames).map(Ok))
 }
 
 fn wrong(error: &securanet_wire::WireError) -> Status {
@@ -87,7 +106,7 @@ impl Replication for ReplicationService {
     ) -> Result<Response<Self::AppendStream>, Status> {
         let (replies, waiting) = mpsc::channel(REPLIES_MAX);
         tokio::spawn(receive::appends(self.router.clone(), request.into_inner(), replies));
-        Ok(Response::new(frames(waiting, self.router.network.packs().taken())))
+        Ok(Response::new(frames(waiting, self.router.network.packs().taken(), Duration::ZERO)))
     }
 
     async fn heartbeat(
@@ -96,7 +115,7 @@ impl Replication for ReplicationService {
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let (replies, waiting) = mpsc::channel(REPLIES_MAX);
         tokio::spawn(receive::heartbeats(self.router.clone(), request.into_inner(), replies));
-        Ok(Response::new(frames(waiting, None)))
+        Ok(Response::new(frames(waiting, None, HEARTBEAT_GATHER)))
     }
 
     async fn vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteReply>, Status> {

@@ -1,7 +1,6 @@
 //! One stream to another node, shared by all groups.
 //!
-//! A group's replication opens a session on it; what sessions send goes out in their order, several in one frame when
-//! several are ready. Answers come back by session. When the stream breaks, every session ends, and whoever opens the
+//! A group's replication opens a session on it; what sessions send goes out in their order, gathered into frames. Answers come back by session. When the stream breaks, every session ends, and whoever opens the
 //! next one makes the next stream: nothing is retried here, openraft does that.
 //!
 //! Bounds: what waits to go out ([`OUTGOING_MAX`] appends, each of which a session's window allows), and the answers
@@ -18,7 +17,9 @@ use securanet_wire::replication::{
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Client, HEARTBEAT_GATHER, Network, Owned, PeerClass,
+    Client, Network, Owned, PeerClass,
+    gather::{Frame, Gathered, Parcel},
+    gather_of,
     packing::{Outgoing, Taken},
 };
 
@@ -114,7 +115,6 @@ impl Link {
         let client = self.network.client(&self.node, self.class).inspect_err(unknown)?;
         let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
         let sessions = Arc::<Sessions>::default();
-        let gather = if self.class == PeerClass::Votes { HEARTBEAT_GATHER } else { Duration::ZERO };
         let (class, network, node) = (self.class, self.network.clone(), self.node.clone());
         // Heartbeats go on whatever happens to appends: who takes none is lost.
         let is_votes = class == PeerClass::Votes;
@@ -122,7 +122,8 @@ impl Link {
         let ask = move || if is_votes { clocks.ask(&asked) } else { None };
         let packing = Outgoing::new(network.clone(), node.clone());
         let taken = packing.taken();
-        let frames = frames(queue, network.node().to_owned(), gather, packing, ask);
+        let frame = Frame { parcels_max: FRAME_APPENDS_MAX, bytes_max: FRAME_BYTES, gather: gather_of(class) };
+        let frames = frames(Gathered::new(queue, frame), network.node().to_owned(), packing, ask);
         let theirs = sessions.clone();
         let task = tokio::spawn(async move {
             let take = |reply: AppendReply| match reply.outcome {
@@ -177,49 +178,34 @@ async fn run(
     }
 }
 
-/// What waits, as frames: when there is something, whatever else comes within `gather` goes with it.
+impl Parcel for Append {
+    fn is_urgent(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    fn bytes(&self) -> usize {
+        self.entries_bytes()
+    }
+}
+
+/// What waits, as frames.
 fn frames(
-    queue: mpsc::Receiver<Append>,
+    queue: Gathered<Append>,
     node: String,
-    gather: Duration,
     outgoing: Outgoing,
     ask: impl Fn() -> Option<u64> + Send + 'static,
 ) -> impl Stream<Item = proto::AppendFrame> + Send + 'static {
     struct Frames<A> {
-        queue: mpsc::Receiver<Append>,
+        queue: Gathered<Append>,
         node: Option<String>,
-        /// Came with the last frame, and was too large for it.
-        left: Option<Append>,
-        gather: Duration,
         /// The number of a question for the other node's clock, when it is time for one.
         ask: A,
         repeated: Repeated,
         outgoing: Outgoing,
     }
-    let frames = Frames { queue, node: Some(node), left: None, gather, ask, repeated: Repeated::default(), outgoing };
+    let frames = Frames { queue, node: Some(node), ask, repeated: Repeated::default(), outgoing };
     stream::unfold(frames, |mut frames| async move {
-        let first = match frames.left.take() {
-            Some(left) => left,
-            None => {
-                let first = frames.queue.recv().await?;
-                if !frames.gather.is_zero() {
-                    tokio::time::sleep(frames.gather).await;
-                }
-                first
-            }
-        };
-        let mut bytes = first.entries_bytes();
-        let mut appends = vec![first];
-        while appends.len() < FRAME_APPENDS_MAX
-            && let Ok(next) = frames.queue.try_recv()
-        {
-            bytes += next.entries_bytes();
-            if bytes > FRAME_BYTES {
-                frames.left = Some(next);
-                break;
-            }
-            appends.push(next);
-        }
+        let appends = frames.queue.next().await?;
         let frame = AppendFrame { node: frames.node.take(), appends, clock_asked: (frames.ask)() };
         let frame = frame_to_wire(frame, &mut frames.repeated);
         let packed = frames.outgoing.frame(frame);

@@ -15,6 +15,7 @@
 
 mod blobs;
 mod convert;
+mod gather;
 mod link;
 mod pace;
 mod packing;
@@ -55,9 +56,19 @@ use crate::{
     types::{Member, TypeConfig},
 };
 
-/// Heartbeats to one node wait so long for those of other groups, which come at the same time, and so do their answers: a
-/// frame costs more than what is in it. A reader that asks its leader waits for it, too.
+/// Heartbeats to one node wait so long for those of other groups, which come at the same time, and so do their answers. A
+/// reader that asks its leader waits for it, too.
 const HEARTBEAT_GATHER: Duration = Duration::from_millis(5);
+/// News of commits, and answers without news, wait so long for entries to go with. A reader at a follower waits for it.
+const COMMIT_GATHER: Duration = Duration::from_millis(2);
+
+/// How long what nobody waits for is gathered on a stream of a class.
+const fn gather_of(class: PeerClass) -> Duration {
+    match class {
+        PeerClass::Votes => HEARTBEAT_GATHER,
+        _ => COMMIT_GATHER,
+    }
+}
 
 /// The other node itself answers within the time that a commit may take.
 const FORWARD_PATIENCE: Duration = Duration::from_millis(limits::COMMIT_TIMEOUT_MILLIS + 1000);

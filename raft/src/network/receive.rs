@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Owned, convert, not_for, packing::Incoming, pipeline::WINDOW_REQUESTS, rows::NotClosed};
+use super::{Owned, convert, gather::Parcel, not_for, packing::Incoming, pipeline::WINDOW_REQUESTS, rows::NotClosed};
 use crate::{
     group::Group,
     router::Router,
@@ -51,7 +51,7 @@ impl Sender {
 pub(super) async fn appends(
     router: Arc<Router>,
     mut frames: tonic::Streaming<proto::AppendFrame>,
-    replies: mpsc::Sender<AppendReply>,
+    replies: mpsc::Sender<Answer>,
 ) {
     let mut sessions: HashMap<GroupId, Inbound> = HashMap::new();
     let mut sender = Sender::new(&router);
@@ -84,7 +84,7 @@ pub(super) async fn appends(
 pub(super) async fn heartbeats(
     router: Arc<Router>,
     mut frames: tonic::Streaming<proto::AppendFrame>,
-    replies: mpsc::Sender<AppendReply>,
+    replies: mpsc::Sender<Answer>,
 ) {
     let mut sender = Sender::new(&router);
     let mut answering = stream::FuturesUnordered::new();
@@ -92,7 +92,7 @@ pub(super) async fn heartbeats(
         let frame = tokio::select! {
             frame = next_frame(&mut frames, &replies, &mut sender) => frame,
             Some(reply) = answering.next() => {
-                if replies.send(reply).await.is_err() {
+                if replies.send(Answer { reply, is_urgent: false }).await.is_err() {
                     return;
                 }
                 continue;
@@ -102,7 +102,8 @@ pub(super) async fn heartbeats(
         if let Some(asked) = frame.clock_asked {
             let outcome = Outcome::Clock { asked, wall: router.network.clocks().wall() };
             // When the connection has ended, the next frame says so.
-            let _ = replies.send(AppendReply { session: 0, replica: 0, outcome }).await;
+            let reply = AppendReply { session: 0, replica: 0, outcome };
+            let _ = replies.send(Answer { reply, is_urgent: false }).await;
         }
         for append in frame.appends {
             match group_for(&router, &append) {
@@ -151,7 +152,7 @@ async fn heartbeat(group: Arc<Group>, append: Append) -> AppendReply {
 /// The next frame; none when the connection has ended, or must.
 async fn next_frame(
     frames: &mut tonic::Streaming<proto::AppendFrame>,
-    replies: &mpsc::Sender<AppendReply>,
+    replies: &mpsc::Sender<Answer>,
     sender: &mut Sender,
 ) -> Option<AppendFrame> {
     let frame = tokio::select! {
@@ -181,10 +182,11 @@ fn group_for(router: &Router, append: &Append) -> Result<Arc<Group>, String> {
     not_for(append.group, group.replica_id(), &append.targets).map_or_else(|| Ok(group.clone()), Err)
 }
 
-async fn refuse(replies: &mpsc::Sender<AppendReply>, append: &Append, why: String) {
+async fn refuse(replies: &mpsc::Sender<Answer>, append: &Append, why: String) {
     let replica = append.targets.first().copied().unwrap_or_default();
+    let reply = AppendReply { session: append.session, replica, outcome: Outcome::Refused(why) };
     // When the connection has ended, the next frame says so.
-    let _ = replies.send(AppendReply { session: append.session, replica, outcome: Outcome::Refused(why) }).await;
+    let _ = replies.send(Answer { reply, is_urgent: true }).await;
 }
 
 /// A session of a group.
@@ -195,12 +197,7 @@ struct Inbound {
 }
 
 impl Inbound {
-    fn begin(
-        router: &Router,
-        first: &Append,
-        from: Arc<str>,
-        replies: &mpsc::Sender<AppendReply>,
-    ) -> Result<Self, String> {
+    fn begin(router: &Router, first: &Append, from: Arc<str>, replies: &mpsc::Sender<Answer>) -> Result<Self, String> {
         let group = group_for(router, first)?;
         let (queue, waiting) = mpsc::channel(WINDOW_REQUESTS);
         let session = first.session;
@@ -215,14 +212,30 @@ impl Inbound {
 pub(super) struct Answers {
     session: u64,
     replica: u64,
-    replies: mpsc::Sender<AppendReply>,
+    replies: mpsc::Sender<Answer>,
 }
 
 impl Answers {
     /// Whether it could be sent.
-    pub(super) async fn send(&self, outcome: Outcome) -> bool {
+    pub(super) async fn send(&self, outcome: Outcome, is_urgent: bool) -> bool {
         let reply = AppendReply { session: self.session, replica: self.replica, outcome };
-        self.replies.send(reply).await.is_ok()
+        self.replies.send(Answer { reply, is_urgent }).await.is_ok()
+    }
+}
+
+/// An answer on its way out.
+pub(super) struct Answer {
+    pub(super) reply: AppendReply,
+    is_urgent: bool,
+}
+
+impl Parcel for Answer {
+    fn is_urgent(&self) -> bool {
+        self.is_urgent
+    }
+
+    fn bytes(&self) -> usize {
+        0
     }
 }
 
@@ -236,12 +249,16 @@ async fn run(group: Arc<Group>, from: Arc<str>, waiting: mpsc::Receiver<Append>,
     let requests = admitted.take_while(|admitted| futures::future::ready(admitted.is_some()));
     let requests = requests.filter_map(futures::future::ready);
     let mut results = pin!(group.raft.stream_append(requests));
+    let mut last = None;
     while let Some(result) = results.next().await {
         let outcome = match result {
             Ok(result) => convert::outcome_to_wire(result),
             Err(error) => Outcome::Refused(error.to_string()),
         };
-        if !answers.send(outcome).await {
+        // News of a commit is answered with what was matched before.
+        let is_news = last.as_ref() != Some(&outcome);
+        last = Some(outcome.clone());
+        if !answers.send(outcome, is_news).await {
             return;
         }
     }
@@ -263,7 +280,7 @@ async fn admit(
         Ok(request) => Some(request),
         Err(why) => {
             tracing::warn!(group = %append.group, from = %from, why, "an append is refused");
-            answers.send(Outcome::Refused(why)).await;
+            answers.send(Outcome::Refused(why), true).await;
             None
         }
     }
@@ -289,7 +306,7 @@ async fn pass(
     loop {
         tokio::select! {
             passed = &mut pass => return passed,
-            _ = sign.tick() => drop(answers.send(Outcome::Waiting { blobs: named }).await),
+            _ = sign.tick() => drop(answers.send(Outcome::Waiting { blobs: named }, true).await),
         }
     }
 }

@@ -11,8 +11,6 @@
 //! Bounds: content that is opened ([`CONTENT_BYTES_MAX`] each, [`ROOM_BYTES`] in a frame of the stream), and what is
 //! kept so that the next follower's is not opened again.
 
-use std::cell::Cell;
-
 use bytes::Bytes;
 use parking_lot::Mutex;
 use securanet_blob::frame;
@@ -89,7 +87,10 @@ fn put_content(form: &mut Vec<u8>, sealed: &[u8]) -> bool {
 /// The form of a row in which content is named that the receiver knows, and the rest opened; none when it knows nothing of
 /// it, or there is no room.
 pub(super) fn name(row: &[u8], room: &mut usize, knows: impl Fn(&Digest) -> bool) -> Option<Bytes> {
-    let knows_any = Cell::new(false);
+    // Opening is dear: only once it is known that not all of it will be.
+    if !frames(row).any(|sealed| knows(&digest(sealed))) {
+        return None;
+    }
     let named = form(row, crc32fast::hash(row), |sealed, form| {
         let digest = digest(sealed);
         if !knows(&digest) {
@@ -97,12 +98,21 @@ pub(super) fn name(row: &[u8], room: &mut usize, knows: impl Fn(&Digest) -> bool
         }
         put(form, &[]);
         form.extend_from_slice(&digest);
-        knows_any.set(true);
         true
-    });
-    let named = named.filter(|_| knows_any.get())?;
+    })?;
     *room = room.checked_sub(named.len())?;
     Some(named.into())
+}
+
+/// What looks like a frame in a row.
+fn frames(row: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = row;
+    std::iter::from_fn(move || {
+        let found = frame::find(rest, CONTENT_BYTES_MAX)?;
+        let frame = &rest[found.clone()];
+        rest = &rest[found.end..];
+        Some(frame)
+    })
 }
 
 /// A form of a row: `piece` adds what stands for a frame, or says that nothing does. None when nothing does for any.

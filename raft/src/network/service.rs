@@ -1,6 +1,6 @@
 //! What other nodes may ask of the groups here.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt, stream};
 use securanet_model::GroupId;
@@ -8,18 +8,24 @@ use securanet_wire::{
     outcome_to_wire,
     proto::ExecuteReply,
     replication::{
-        AppendReply, Ballot, MESSAGE_BYTES_MAX, Packing, ReplicaState, SnapshotStep, TransferOutcome,
-        blob_request_from_wire, forward_from_wire, packing_to_wire, proto,
+        Ballot, MESSAGE_BYTES_MAX, Packing, ReplicaState, SnapshotStep, TransferOutcome, blob_request_from_wire,
+        forward_from_wire, packing_to_wire, proto,
         proto::replication_server::{Replication, ReplicationServer},
         read_index_to_wire, replica_from_wire, replies_to_wire, snapshot_frame_from_wire, state_outcome_to_wire,
         taken_to_wire, transfer_from_wire, transfer_outcome_to_wire, vote_from_wire, vote_outcome_to_wire,
     },
 };
-use tokio::{sync::mpsc, time::sleep};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{HEARTBEAT_GATHER, blobs::Giving, convert, not_for, receive, snapshot_in};
+use super::{
+    PeerClass,
+    blobs::Giving,
+    convert,
+    gather::{Frame, Gathered},
+    gather_of, not_for, receive, snapshot_in,
+};
 use crate::{group::Group, router::Router};
 
 /// Answers that wait for a connection; whoever makes more of them waits.
@@ -63,27 +69,16 @@ impl ReplicationService {
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Answers as frames: whatever is ready goes together, and what comes within `gather`. The first one says what is taken
-/// here.
+/// Answers as frames. The first one says what is taken here.
 fn frames(
-    replies: mpsc::Receiver<AppendReply>,
+    answers: mpsc::Receiver<receive::Answer>,
+    class: PeerClass,
     taken: Option<Packing>,
-    gather: Duration,
 ) -> Answers<proto::ReplyFrame> {
-    let frames = stream::unfold(replies, move |mut replies| async move {
-        let mut frame = Vec::new();
-        if replies.recv_many(&mut frame, FRAME_REPLIES_MAX).await == 0 {
-            return None;
-        }
-        if !gather.is_zero() {
-            sleep(gather).await;
-        }
-        while frame.len() < FRAME_REPLIES_MAX
-            && let Ok(reply) = replies.try_recv()
-        {
-            frame.push(reply);
-        }
-        Some((replies_to_wire(frame), replies))
+    let frame = Frame { parcels_max: FRAME_REPLIES_MAX, bytes_max: usize::MAX, gather: gather_of(class) };
+    let frames = stream::unfold(Gathered::new(answers, frame), |mut answers| async move {
+        let replies = answers.next().await?.into_iter().map(|answer| answer.reply).collect();
+        Some((replies_to_wire(replies), answers))
     });
     Box::pin(stream::iter(taken.map(packing_to_wire)).chain(frames).map(Ok))
 }
@@ -106,7 +101,7 @@ impl Replication for ReplicationService {
     ) -> Result<Response<Self::AppendStream>, Status> {
         let (replies, waiting) = mpsc::channel(REPLIES_MAX);
         tokio::spawn(receive::appends(self.router.clone(), request.into_inner(), replies));
-        Ok(Response::new(frames(waiting, self.router.network.packs().taken(), Duration::ZERO)))
+        Ok(Response::new(frames(waiting, PeerClass::Appends, self.router.network.packs().taken())))
     }
 
     async fn heartbeat(
@@ -115,7 +110,7 @@ impl Replication for ReplicationService {
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let (replies, waiting) = mpsc::channel(REPLIES_MAX);
         tokio::spawn(receive::heartbeats(self.router.clone(), request.into_inner(), replies));
-        Ok(Response::new(frames(waiting, None, HEARTBEAT_GATHER)))
+        Ok(Response::new(frames(waiting, PeerClass::Votes, None)))
     }
 
     async fn vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteReply>, Status> {

@@ -21,7 +21,7 @@ use crate::WireError;
 /// How streams are packed.
 const VERSION: u32 = 1;
 /// Of the context.
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 1;
 /// 1 MiB is remembered: some hundreds of letters.
 const WINDOW_LOG: u32 = 20;
 /// A frame of at most so many octets goes as it is.

@@ -22,7 +22,7 @@ BUILD_PACKAGES := gcc g++ make libclang1-14 libclang-common-14-dev
 TEST_PACKAGES := curl swaks libnet-ssleay-perl isync fetchmail mutt strace python3 libpython3.11-testsuite openssl procps \
 	util-linux bsdutils iproute2 libfaketime
 
-.PHONY: help demo sites test bench bench-sending bench-cluster format-check lint docs build build-deps test-deps
+.PHONY: help demo sites release test bench bench-sending bench-cluster format-check lint docs build build-deps test-deps
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,10 @@ demo: build ## Build, start the embedded default on loopback and say how to use 
 
 build: build-deps $(ROCKSDB_LIB) ## Build the server
 	cargo build --locked -p securanet
+
+release: build-deps $(ROCKSDB_LIB) ## Build the server as it is to be installed
+	cargo build --locked --release -p securanet
+	@echo "Install it: install -m 755 $(CARGO_TARGET_DIR)/release/securanet /usr/bin/"
 
 sites: build ## Start a cluster in three sites on loopback, with links that can be cut and nodes that can be killed
 	@cargo run --locked --quiet -p securanet-tests --bin sites

@@ -128,7 +128,7 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { heartbeat_millis: 250, election_millis: 700..1000, probe_millis: 2500 }
+        Self { heartbeat_millis: 250, election_millis: 600..900, probe_millis: 2500 }
     }
 }
 

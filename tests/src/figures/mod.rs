@@ -128,6 +128,12 @@ fn three_sites(accounts: usize, round_trip: Duration) -> anyhow::Result<Sites> {
     sites(places, accounts, round_trip)
 }
 
+/// The three nodes beside each other.
+fn one_site(accounts: usize) -> anyhow::Result<Sites> {
+    let places = NODES.iter().map(|(node, _)| Place::new(node, "north", Role::Both)).collect();
+    sites(places, accounts, Duration::ZERO)
+}
+
 /// The same with a second node in two of them: five stores, of which no site has a majority.
 fn five_stores(accounts: usize, round_trip: Duration) -> anyhow::Result<Sites> {
     let nodes = NODES.iter().chain(&SECOND_NODES);
